@@ -1,0 +1,232 @@
+"""Every hand-written derivative against two independent numerical ones."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from conftest import random_theta, read_only
+
+from tinyddpm import Layout, Schedule, Tape, UNet, UNetConfig, simple_loss
+from tinyddpm.blocks import AttentionBlock, Concat, Condition, ResBlock, Stage, UpConv
+from tinyddpm.gradcheck import adjoint_gap, complex_step, jacobian_gap, slope_gap, stencil
+from tinyddpm.layers import (
+    Attention,
+    Conv3x3,
+    Dropout,
+    Embedding,
+    GroupNorm,
+    Identity,
+    Linear,
+    SiLU,
+    Upsample,
+)
+
+TINY_UNET = UNetConfig(
+    image_size=4, image_channels=2, base=4, multipliers=(1, 2), blocks=1, attention_at=(2,),
+    heads=2, groups=2, dropout=0.2, classes=3,
+)  # fmt: skip
+
+
+class Bound:
+    """A layer whose arguments that are no variables (labels, times, ...) are fixed."""
+
+    def __init__(self, layer, *fixed, inputs=1):
+        self.layer, self.fixed, self.inputs = layer, fixed, inputs
+
+    def forward(self, *arguments):
+        *inputs, tape = arguments
+        return self.layer.forward(*inputs, *self.fixed, tape)
+
+    def backward(self, dy, tape):
+        gradients = self.layer.backward(dy, tape)
+        return gradients if self.inputs else ()
+
+
+# Each case: what makes the layer, and the shapes of its inputs. Odd sizes, H != W, batch 1,
+# one group, as many groups as channels, one head, as many heads as channels are all among them.
+CASES = {
+    "linear, 2 axes": (lambda y: Linear(y, "l", 3, 4), [(2, 3)]),
+    "linear, 4 axes": (lambda y: Linear(y, "l", 2, 3), [(1, 3, 2, 2)]),
+    "linear, silent": (lambda y: Linear(y, "l", 1, 2, scale=1e-10), [(3, 1)]),
+    "silu": (lambda y: SiLU(), [(2, 3, 5)]),
+    "identity": (lambda y: Identity(), [(2, 3)]),
+    "group norm, 2 groups": (lambda y: GroupNorm(y, "n", 6, 2), [(2, 3, 2, 6)]),
+    "group norm, 1 group": (lambda y: GroupNorm(y, "n", 3, 1), [(1, 2, 3, 3)]),
+    "group norm, all groups": (lambda y: GroupNorm(y, "n", 4, 4), [(2, 3, 3, 4)]),
+    "conv, odd sides": (lambda y: Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
+    "conv, one pixel": (lambda y: Conv3x3(y, "c", 2, 1), [(1, 1, 1, 2)]),
+    "conv, one row": (lambda y: Conv3x3(y, "c", 1, 2), [(1, 1, 4, 1)]),
+    "conv, stride 2": (lambda y: Conv3x3(y, "c", 2, 3, stride=2), [(2, 4, 6, 2)]),
+    "conv, stride 2 to one pixel": (lambda y: Conv3x3(y, "c", 1, 2, stride=2), [(1, 2, 2, 1)]),
+    "attention, 1 head": (lambda y: Attention("a", 3, 1), [(2, 4, 3)] * 3),
+    "attention, all heads": (lambda y: Attention("a", 4, 4), [(1, 3, 4)] * 3),
+    "attention, one pixel": (lambda y: Attention("a", 2, 1), [(2, 1, 2)] * 3),
+    "upsample": (lambda y: Upsample(), [(2, 3, 2, 2)]),
+    "concat": (lambda y: Concat(), [(2, 3, 1, 2), (2, 3, 1, 3)]),
+    "dropout": (lambda y: Dropout(0.4), [(2, 3, 3, 2)]),
+    "dropout of nothing": (lambda y: Dropout(0.0), [(2, 3)]),
+    "embedding": (lambda y: Bound(Embedding(y, "e", 3, 2), np.array([3, 0, 0, 2]), inputs=0), []),
+    "condition": (
+        lambda y: Bound(Condition(y, "c", 4, 3, 2), np.array([1, 999]), np.array([0, 2]), inputs=0),
+        [],
+    ),
+    "residual block": (lambda y: ResBlock(y, "r", 4, 6, 3, 2), [(2, 3, 2, 4), (2, 3)]),
+    "residual block, same channels": (
+        lambda y: ResBlock(y, "r", 2, 2, 3, 1, dropout=0.3),
+        [(1, 2, 3, 2), (1, 3)],
+    ),
+    "attention block": (lambda y: AttentionBlock(y, "a", 4, 2, heads=2), [(2, 3, 2, 4)]),
+    "stage": (lambda y: Stage(y, "s", 2, 4, 3, TINY_UNET, True), [(1, 2, 3, 2), (1, 3)]),
+    "up": (lambda y: UpConv(y, "u", 2), [(1, 3, 2, 2)]),
+}
+
+
+@pytest.mark.parametrize("derivative, gate", [(complex_step, 1e-12), (stencil, 1e-9)])
+@pytest.mark.parametrize("case", CASES)
+def test_full_jacobian_of_every_layer(case, derivative, gate, rng):
+    make, shapes = CASES[case]
+    layer = make(layout := Layout())
+    inputs = [read_only(rng.standard_normal(shape)) for shape in shapes]
+    theta = random_theta(layout, rng)
+    gap = jacobian_gap(layer.forward, layer.backward, theta, *inputs, derivative=derivative)
+    assert gap <= gate
+
+
+@pytest.mark.parametrize("name", ["W", "b"])
+def test_a_gradient_that_is_wrong_by_a_millionth_is_rejected(name, rng):
+    class Wrong(Conv3x3):
+        def backward(self, dy, tape):
+            dx = super().backward(dy, tape)
+            gradient = getattr(self, name).of(tape.grad)
+            gradient *= 1 + 1e-6
+            return dx
+
+    layer = Wrong(layout := Layout(), "c", 2, 3)
+    x, theta = rng.standard_normal((2, 3, 4, 2)), random_theta(layout, rng)
+    assert jacobian_gap(layer.forward, layer.backward, theta, x) > 1e-7
+    assert jacobian_gap(layer.forward, layer.backward, theta, x, derivative=stencil) > 1e-7
+
+
+def test_a_gradient_that_overwrites_instead_of_adding_is_rejected(rng):
+    class Wrong(Linear):
+        def backward(self, dy, tape):
+            self.W.of(tape.grad)[...] = 0
+            return super().backward(dy, tape)
+
+    class Twice:
+        def __init__(self, layer):
+            self.layer = layer
+
+        def forward(self, x, tape):
+            return self.layer.forward(self.layer.forward(x, tape), tape)
+
+        def backward(self, dy, tape):
+            return self.layer.backward(self.layer.backward(dy, tape), tape)
+
+    x = rng.standard_normal((2, 3))
+    for layer_class, right in ((Linear, True), (Wrong, False)):
+        twice = Twice(layer_class(layout := Layout(), "l", 3, 3))
+        gap = jacobian_gap(twice.forward, twice.backward, random_theta(layout, rng), x)
+        assert (gap <= 1e-12) == right
+
+
+LINEAR_MAPS = {
+    "linear": (lambda y: Linear(y, "l", 5, 7), [(3, 5)]),
+    "conv": (lambda y: Conv3x3(y, "c", 3, 4), [(2, 7, 5, 3)]),
+    "conv, stride 2": (lambda y: Conv3x3(y, "c", 3, 4, stride=2), [(2, 6, 8, 3)]),
+    "upsample": (lambda y: Upsample(), [(2, 3, 5, 2)]),
+    "concat": (lambda y: Concat(), [(2, 3, 5, 2), (2, 3, 5, 1)]),
+    "dropout of nothing": (lambda y: Dropout(0.5), [(2, 3, 5, 2)]),
+}
+
+
+@pytest.mark.parametrize("case", LINEAR_MAPS)
+def test_backward_of_a_linear_map_is_its_transpose(case, rng):
+    make, shapes = LINEAR_MAPS[case]
+    layer = make(layout := Layout())
+    theta = random_theta(layout, rng).copy()
+    for param in layout.params:
+        if param.name.endswith(".b"):
+            param.of(theta)[...] = 0  # without its bias the map is linear
+    inputs = [rng.standard_normal(shape) for shape in shapes]
+    assert adjoint_gap(layer.forward, layer.backward, theta, *inputs) <= 1e-12
+
+
+def test_the_mix_of_values_in_attention_is_linear_and_transposed(rng):
+    layer = Attention("a", 6, 2)
+    q, k, v = rng.standard_normal((3, 2, 5, 6))
+    forward = lambda v, tape: layer.forward(q, k, v, tape)  # noqa: E731
+    backward = lambda dy, tape: layer.backward(dy, tape)[2]  # noqa: E731
+    assert adjoint_gap(forward, backward, np.zeros(0), v) <= 1e-12
+
+
+@pytest.fixture(scope="module")
+def problem():
+    """The loss of a whole U-Net as a function of z = [theta, x0], and its gradient by hand."""
+    rng = np.random.default_rng(7)
+    unet, schedule = UNet(TINY_UNET), Schedule.linear()
+    theta = random_theta(unet.layout, rng)
+    x0, eps = rng.standard_normal((2, 3, 4, 4, 2))
+    t, label = np.array([1, 400, 1000]), np.array([0, 3, 2])
+
+    def loss(z, grad=None, seed=1):
+        tape = Tape(z, grad, seed and np.random.default_rng(seed))
+        return simple_loss(unet, x0, t, eps, schedule, tape, label)
+
+    grad = np.zeros_like(theta)
+    loss(theta, grad)
+    return unet, loss, theta, grad
+
+
+@pytest.mark.parametrize("derivative, gate", [(complex_step, 1e-10), (partial(stencil, h=1e-4), 1e-9)])
+def test_unet_with_loss_along_random_signs(problem, derivative, gate):
+    unet, loss, theta, grad = problem
+    rng = np.random.default_rng(8)
+    for _ in range(32):
+        v = rng.choice([-1.0, 1.0], theta.size)
+        assert slope_gap(loss, theta, grad, v, derivative) <= gate
+
+
+def test_unet_with_loss_along_each_parameter_alone(problem):
+    unet, loss, theta, grad = problem
+    rng = np.random.default_rng(9)
+    for param in unet.layout.params:
+        for _ in range(3):
+            v = np.zeros_like(theta)
+            param.of(v)[...] = rng.choice([-1.0, 1.0], param.shape)
+            assert slope_gap(loss, theta, grad, v) <= 1e-10, param
+
+
+def test_no_parameter_of_the_unet_is_left_without_a_gradient(problem):
+    unet, loss, theta, _ = problem
+    grad = np.zeros_like(theta)
+    loss(theta, grad, seed=None)  # nothing dropped
+    for param in unet.layout.params:
+        if param.name.endswith("label.table"):
+            rows = np.abs(param.of(grad)).max(axis=1)
+            assert (rows > 0).tolist() == [True, False, True, True]  # labels 0, 2 and the null label
+        elif not _invisible(param.name):
+            assert np.abs(param.of(grad)).min() > 0, param
+
+
+def _invisible(name):
+    """The key's bias shifts all scores of a row alike, which softmax does not see."""
+    return name.endswith(".k.b")
+
+
+def test_gradient_of_the_image_that_the_unet_returns(rng):
+    config = replace(TINY_UNET, classes=0, dropout=0.0)
+    unet = UNet(config)
+    theta, t = random_theta(unet.layout, rng), np.array([3, 900])
+    x, dy = rng.standard_normal((2, 2, 4, 4, 2))
+    tape = Tape(theta, np.zeros_like(theta))
+    unet.forward(x, t, tape)
+    dx = unet.backward(dy, tape).ravel()
+
+    def f(z):
+        return np.sum(unet.forward(z.reshape(x.shape), t, Tape(theta)) * dy)
+
+    for _ in range(8):
+        v = rng.choice([-1.0, 1.0], x.size)
+        assert slope_gap(f, x.ravel(), dx, v) <= 1e-10

@@ -1,0 +1,197 @@
+"""What the U-Net is built of: layers in a row, and the places where ways part and meet again."""
+
+from .device import array_module
+from .layers import (
+    Attention,
+    Conv3x3,
+    Dropout,
+    Embedding,
+    GroupNorm,
+    Identity,
+    Linear,
+    SiLU,
+    Sinusoid,
+    Upsample,
+)
+from .tape import SILENT
+
+
+class ResBlock:
+    """Two convolutions around a shift that depends on time and label, and a way past both.
+
+        h = conv1(silu(norm1(x)))                    x (N, H, W, C)
+        h = h + shift(emb)                           emb (N, E): one vector per image, for every pixel
+        y = conv2(dropout(silu(norm2(h)))) + skip(x)    y (N, H, W, D)
+
+    Backward   forward read from the bottom up. Two rules meet here: x is used twice, so its two
+               gradients add (rule 2); emb was copied to all pixels, so its gradient is a sum (rule 3)
+    Source     He et al. 2015; Ho et al. 2020, appendix B
+    """
+
+    def __init__(self, layout, name, c_in, c_out, n_emb, groups, dropout=0.0):
+        self.norm1 = GroupNorm(layout, f"{name}.norm1", c_in, groups)
+        self.silu1 = SiLU()
+        self.conv1 = Conv3x3(layout, f"{name}.conv1", c_in, c_out)
+        self.shift = Linear(layout, f"{name}.shift", n_emb, c_out)
+        self.norm2 = GroupNorm(layout, f"{name}.norm2", c_out, groups)
+        self.silu2 = SiLU()
+        self.dropout = Dropout(dropout)
+        self.conv2 = Conv3x3(layout, f"{name}.conv2", c_out, c_out, scale=SILENT)
+        self.skip = Identity() if c_in == c_out else Linear(layout, f"{name}.skip", c_in, c_out)
+
+    def forward(self, x, emb, tape):
+        h = self.norm1.forward(x, tape)
+        h = self.silu1.forward(h, tape)
+        h = self.conv1.forward(h, tape)
+        h = h + self.shift.forward(emb, tape)[:, None, None, :]
+        h = self.norm2.forward(h, tape)
+        h = self.silu2.forward(h, tape)
+        h = self.dropout.forward(h, tape)
+        h = self.conv2.forward(h, tape)
+        return h + self.skip.forward(x, tape)
+
+    def backward(self, dy, tape):
+        dx = self.skip.backward(dy, tape)
+        dh = self.conv2.backward(dy, tape)
+        dh = self.dropout.backward(dh, tape)
+        dh = self.silu2.backward(dh, tape)
+        dh = self.norm2.backward(dh, tape)
+        demb = self.shift.backward(dh.sum(axis=(1, 2)), tape)  # rule 3
+        dh = self.conv1.backward(dh, tape)
+        dh = self.silu1.backward(dh, tape)
+        return dx + self.norm1.backward(dh, tape), demb  # rule 2; not `+=`: dx may be dy itself
+
+
+class AttentionBlock:
+    """Attention among all pixels of an image, added to the image.
+
+        h = norm(x)                                  x, y (N, H, W, C)
+        y = x + out(attention(q(h), k(h), v(h)))     q, k, v, out are 1×1 convolutions
+
+    Backward   h is used three times and x twice: their gradients add (rule 2)
+    Source     Ho et al. 2020, appendix B and code
+    """
+
+    def __init__(self, layout, name, channels, groups, heads=1):
+        self.norm = GroupNorm(layout, f"{name}.norm", channels, groups)
+        self.q = Linear(layout, f"{name}.q", channels, channels)
+        self.k = Linear(layout, f"{name}.k", channels, channels)
+        self.v = Linear(layout, f"{name}.v", channels, channels)
+        self.attention = Attention(name, channels, heads)
+        self.out = Linear(layout, f"{name}.out", channels, channels, scale=SILENT)
+
+    def forward(self, x, tape):
+        n, h, w, c = x.shape
+        a = self.norm.forward(x, tape).reshape(n, h * w, c)
+        q = self.q.forward(a, tape)
+        k = self.k.forward(a, tape)
+        v = self.v.forward(a, tape)
+        a = self.attention.forward(q, k, v, tape)
+        a = self.out.forward(a, tape)
+        return x + a.reshape(x.shape)
+
+    def backward(self, dy, tape):
+        n, h, w, c = dy.shape
+        da = self.out.backward(dy.reshape(n, h * w, c), tape)
+        dq, dk, dv = self.attention.backward(da, tape)
+        da = self.v.backward(dv, tape)
+        da = da + self.k.backward(dk, tape)
+        da = da + self.q.backward(dq, tape)
+        return dy + self.norm.backward(da.reshape(dy.shape), tape)
+
+
+class Stage:
+    """A residual block, followed by attention where the U-Net wants it."""
+
+    def __init__(self, layout, name, c_in, c_out, n_emb, config, attention):
+        self.res = ResBlock(
+            layout, f"{name}.res", c_in, c_out, n_emb, config.groups, config.dropout
+        )
+        self.attention = None
+        if attention:
+            self.attention = AttentionBlock(
+                layout, f"{name}.attention", c_out, config.groups, config.heads
+            )
+
+    def forward(self, x, emb, tape):
+        h = self.res.forward(x, emb, tape)
+        return self.attention.forward(h, tape) if self.attention else h
+
+    def backward(self, dy, tape):
+        dh = self.attention.backward(dy, tape) if self.attention else dy
+        return self.res.backward(dh, tape)
+
+
+class UpConv:
+    """Twice the size: nearest-neighbour copies, smoothed by a convolution.
+
+    y = conv(upsample(x))       x (N, H, W, C)   y (N, 2H, 2W, C)
+    """
+
+    def __init__(self, layout, name, channels):
+        self.upsample = Upsample()
+        self.conv = Conv3x3(layout, f"{name}.conv", channels, channels)
+
+    def forward(self, x, tape):
+        h = self.upsample.forward(x, tape)
+        return self.conv.forward(h, tape)
+
+    def backward(self, dy, tape):
+        dh = self.conv.backward(dy, tape)
+        return self.upsample.backward(dh, tape)
+
+
+class Concat:
+    """Two images with one set of channels behind the other.
+
+    y = [a, b]                  a (N, H, W, C)   b (N, H, W, D)   y (N, H, W, C + D)
+
+    Backward   da, db = the two parts of dy (rule 4: the transpose of joining is splitting)
+    Keeps      C
+    """
+
+    def forward(self, a, b, tape):
+        tape.push(self, a.shape[-1])
+        return array_module(a).concatenate([a, b], axis=-1)
+
+    def backward(self, dy, tape):
+        c = tape.pop(self)
+        return dy[..., :c], dy[..., c:]
+
+
+class Condition:
+    """What every residual block is told about an image: its time step and, if there are any, its label.
+
+        emb = silu(linear2(silu(linear1(sinusoid(t)))) + table[label])     t, label (N,)   emb (N, E)
+
+    label = None stands for the null label of a U-Net with classes.
+    Backward   returns nothing: neither t nor the label is a variable
+    Source     Ho et al. 2020, appendix B; the label as in Nichol & Dhariwal 2021's code
+    """
+
+    def __init__(self, layout, name, n_sinusoid, n_emb, classes):
+        self.sinusoid = Sinusoid(n_sinusoid)
+        self.linear1 = Linear(layout, f"{name}.linear1", n_sinusoid, n_emb)
+        self.silu1 = SiLU()
+        self.linear2 = Linear(layout, f"{name}.linear2", n_emb, n_emb)
+        self.label = Embedding(layout, f"{name}.label", classes, n_emb) if classes else None
+        self.silu2 = SiLU()
+
+    def forward(self, t, label, tape):
+        h = self.sinusoid.forward(t, tape)
+        h = self.linear1.forward(h, tape)
+        h = self.silu1.forward(h, tape)
+        h = self.linear2.forward(h, tape)
+        if self.label:
+            if label is None:
+                label = array_module(t).full(t.shape, self.label.null)
+            h = h + self.label.forward(label, tape)
+        return self.silu2.forward(h, tape)
+
+    def backward(self, demb, tape):
+        dh = self.silu2.backward(demb, tape)
+        if self.label:
+            self.label.backward(dh, tape)
+        dh = self.linear2.backward(dh, tape)
+        dh = self.silu1.backward(dh, tape)
+        self.linear1.backward(dh, tape)

@@ -1,0 +1,17 @@
+"""Where arrays live. The only file that says `cupy`, and it imports it only for arrays that are CuPy's."""
+
+import numpy as np
+
+
+def array_module(x):
+    """The module whose functions take `x`: `numpy`, or `cupy` for an array on a GPU."""
+    if type(x).__module__.partition(".")[0] == "cupy":
+        import cupy
+
+        return cupy
+    return np
+
+
+def to_host(x):
+    """`x` as a NumPy array; a copy only if it was on a device."""
+    return x if isinstance(x, np.ndarray) else x.get()

@@ -1,0 +1,23 @@
+"""One file per layer. Each has `forward(x, tape)` and, line for line its mirror, `backward(dy, tape)`."""
+
+from .activation import Identity, SiLU
+from .attention import Attention
+from .conv import Conv3x3
+from .dropout import Dropout
+from .embedding import Embedding, Sinusoid
+from .linear import Linear
+from .norm import GroupNorm
+from .resample import Upsample
+
+__all__ = [
+    "Attention",
+    "Conv3x3",
+    "Dropout",
+    "Embedding",
+    "GroupNorm",
+    "Identity",
+    "Linear",
+    "SiLU",
+    "Sinusoid",
+    "Upsample",
+]

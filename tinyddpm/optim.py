@@ -1,0 +1,66 @@
+"""The optimiser on flat vectors: learning rate, clipping, Adam, moving average. Lines, not classes."""
+
+import math
+
+import numpy as np
+
+from .device import array_module
+
+
+class Adam:
+    """Steps of about `lr` for every weight, however large its gradient is.
+
+        m = β1 m + (1 - β1) grad           v = β2 v + (1 - β2) grad²
+        theta = theta - lr m̂ / (√v̂ + tiny),   m̂ = m / (1 - β1^step),   v̂ = v / (1 - β2^step)
+
+    `update(theta, grad, lr)` changes theta, m and v (all (P,)) in place and counts `step`.
+    Source     Kingma & Ba 2014, arXiv:1412.6980, Algorithm 1
+    """
+
+    def __init__(self, theta, decay1=0.9, decay2=0.999, tiny=1e-8):
+        xp = array_module(theta)
+        self.m, self.v, self.step = xp.zeros_like(theta), xp.zeros_like(theta), 0
+        self.decay1, self.decay2, self.tiny = decay1, decay2, tiny
+
+    def update(self, theta, grad, lr):
+        self.step += 1
+        self.m *= self.decay1
+        self.m += (1 - self.decay1) * grad
+        self.v *= self.decay2
+        self.v += (1 - self.decay2) * grad * grad
+        m_hat = self.m / (1 - self.decay1**self.step)
+        v_hat = self.v / (1 - self.decay2**self.step)
+        theta -= lr * m_hat / (v_hat**0.5 + self.tiny)
+
+
+def clip_by_norm(grad, largest):
+    """Shorten grad (P,) in place to the length `largest` if it is longer; returns its length before."""
+    norm = float(np.sqrt(grad @ grad))
+    if norm > largest:
+        grad *= largest / norm
+    return norm
+
+
+def learning_rate(step, steps, peak, warmup, end=1.0):
+    """The learning rate of step 0, 1, ..., steps - 1.
+
+    It rises in a straight line during the first `warmup` steps to `peak`, then falls along half a
+    cosine to end · peak; with end = 1 it stays, as in Ho et al. 2020, appendix B.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def update_ema(ema, theta, step, decay):
+    """Move the average ema (P,) in place a little towards theta, after update number step = 1, 2, ...
+
+        ema = ema + (1 - d) (theta - ema),    d = min(decay, (1 + step) / (10 + step))
+
+    The ramp forgets the random start quickly: with a constant 0.9999 the average of a short run
+    would be mostly noise.
+    Source     Ho et al. 2020, appendix B; ramp as in TensorFlow's ExponentialMovingAverage
+    """
+    d = min(decay, (1 + step) / (10 + step))
+    ema += (1 - d) * (theta - ema)

@@ -1,0 +1,80 @@
+"""The line that says how far the work is and how long it will take."""
+
+import os
+import shutil
+import sys
+import time
+
+REDRAW_S = 0.1  # a terminal's line is drawn again at most this often
+PLAIN_S = 20.0  # a log file gets a line this often
+
+
+class Progress:
+    """A line such as `training  1,200/4,000  30%  loss 0.041  182 images/s  0:04:10, 0:10:02 left`.
+
+    On a terminal it is one line, drawn again and again; elsewhere (a pipe, a file, CI, TERM=dumb) it
+    is plain lines, the first of them soon. Use it as a context manager: leaving it ends the line.
+
+    total      how much there is to do; `start` how much of it was done before
+    unit, per  what the rate counts: `per` units for each step; without a unit no rate is shown
+    """
+
+    def __init__(self, title, total, start=0, unit="", per=1, stream=None):
+        self.title, self.total, self.start = title, total, start
+        self.unit, self.per = unit, per
+        self.stream = stream or sys.stderr
+        dumb = os.environ.get("CI") or os.environ.get("TERM") == "dumb"
+        self.redraws = self.stream.isatty() and not dumb
+        self.began = time.monotonic()
+        self.next = self.began + (0 if self.redraws else 2)
+        self.width = 0  # of the line on the screen
+
+    def show(self, done, note=""):
+        """Say that `done` of the total are done; `note` stands in the middle of the line."""
+        now = time.monotonic()
+        if now < self.next:
+            return
+        self.next = now + (REDRAW_S if self.redraws else PLAIN_S)
+        self._write(self._line(done, note, now - self.began))
+
+    def clear(self):
+        """Take the line off the screen, so that something else can be printed."""
+        if self.width:
+            self.stream.write("\r" + " " * self.width + "\r")
+            self.stream.flush()
+            self.width = 0
+
+    def _line(self, done, note, elapsed):
+        rate = (done - self.start) / elapsed if elapsed else 0
+        fields = [self.title, f"{done:,}/{self.total:,}", f"{done / self.total:4.0%}", note]
+        if self.unit:
+            fields.append(f"{rate * self.per:,.0f} {self.unit}/s")
+        fields.append(clock(elapsed))
+        if rate:
+            fields[-1] += f", {clock((self.total - done) / rate)} left"
+        return "  ".join(field for field in fields if field)
+
+    def _write(self, line):
+        if self.redraws:
+            line = line[: shutil.get_terminal_size().columns - 1]
+            self.stream.write("\r" + line.ljust(self.width))
+            self.width = len(line)
+        else:
+            self.stream.write(line + "\n")
+        self.stream.flush()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.width:
+            self.stream.write("\n")
+            self.stream.flush()
+            self.width = 0
+
+
+def clock(seconds):
+    """Seconds as h:mm:ss, or m:ss below an hour."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

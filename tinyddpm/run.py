@@ -1,0 +1,136 @@
+"""A training run: its settings, its state, and the folder that it lives in."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+from .checkpoint import load_checkpoint, save_checkpoint, write_whole
+from .config import from_dict, setting
+from .optim import Adam
+from .randomness import generator
+from .schedule import Schedule
+from .unet import UNet, UNetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training. The defaults are those of Ho et al. 2020, appendix B, for CIFAR-10."""
+
+    steps: int = setting(800_000, "batches to learn from")
+    batch: int = setting(128, "images a step")
+    micro_batch: int = setting(8, "images that a worker takes at once: fewer need less memory")
+    lr: float = setting(2e-4, "learning rate after the warm-up")
+    lr_end: float = setting(1.0, "share of it that is left at the end, down a cosine; 1 stays")
+    warmup: int = setting(5000, "steps in which the learning rate rises")
+    clip: float = setting(1.0, "largest length of a gradient")
+    ema_decay: float = setting(0.9999, "decay of the moving average of the weights")
+    label_drop: float = setting(0.1, "share of the labels replaced by the null label")
+    T: int = setting(1000, "steps of the diffusion process")
+    every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
+    preview_steps: int = setting(50, "sampling steps of these pictures")
+    final_steps: int = setting(1000, "sampling steps of the pictures at the end")
+    seed: int = setting(0, "same seed and workers, same run")
+    workers: int = setting(1, "processes to train with")
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "micro_batch", "every", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
+        for name in ("preview_steps", "final_steps"):
+            if not 2 <= getattr(self, name) <= self.T:
+                raise ValueError(f"{name} of {getattr(self, name)}: use 2 to T = {self.T}")
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
+        for name in ("lr_end", "ema_decay", "label_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
+
+
+class Run:
+    """A training run in its folder: the state that a checkpoint holds, and what can be done with it.
+
+    unet, config, schedule, dataset    what is trained, how, and on what
+    theta, ema, adam, step             the state; with `config` it decides everything that comes after
+    """
+
+    def __init__(self, unet_config, config, dataset, folder):
+        self.folder, self.config, self.dataset = Path(folder), config, dataset
+        self.unet = UNet(unet_config)
+        self.schedule = Schedule.linear(config.T)
+        self.theta = self.unet.layout.init(generator(config.seed, "weights"))
+        self.ema = self.theta.copy()
+        self.adam = Adam(self.theta)
+        self.log = ["step,loss,gradient,lr"]
+        if dataset.images.shape[1:] != (*2 * [unet_config.image_size], unet_config.image_channels):
+            raise ValueError(
+                f"{dataset.name} has images of shape {dataset.images.shape[1:]}, but the U-Net is for "
+                f"{unet_config.image_size} pixels and {unet_config.image_channels} channels"
+            )
+
+    @property
+    def step(self):
+        """How many steps have been done."""
+        return self.adam.step
+
+    @classmethod
+    def start(cls, unet_config, config, dataset, folder):
+        """A new run in a new folder: `folder`, or `folder`-2, -3, ... if it is taken."""
+        run = cls(unet_config, config, dataset, folder)
+        number = 1
+        while True:
+            try:
+                run.folder.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+                run.folder = Path(f"{folder}-{number}")
+        text = json.dumps(run._meta(), indent=2) + "\n"
+        write_whole(run.folder / "config.json", text.encode())
+        run.save()
+        return run
+
+    @classmethod
+    def resume(cls, folder, load_dataset):
+        """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set.
+
+        Raises     FileNotFoundError or ValueError if there is no whole checkpoint of such a run
+        """
+        path = Path(folder) / "checkpoint.npz"
+        if not path.exists():
+            raise FileNotFoundError(f"there is no {path}: name the folder of a run")
+        arrays, meta = load_checkpoint(path)
+        unet_config = from_dict(UNetConfig, meta["unet"])
+        config = from_dict(TrainConfig, meta["train"])
+        run = cls(unet_config, config, load_dataset(meta["data"]), folder)
+        run.theta, run.ema, run.adam.m, run.adam.v = (
+            _vector(arrays, name, run.theta.size, path) for name in ("theta", "ema", "m", "v")
+        )
+        run.adam.step = meta["step"]
+        log = run.folder / "log.csv"
+        if log.exists():  # it may be ahead of the checkpoint
+            run.log = log.read_text().splitlines()[: run.step + 1]
+        return run
+
+    def _meta(self):
+        return {
+            "data": self.dataset.name,
+            "unet": dataclasses.asdict(self.unet.config),
+            "train": dataclasses.asdict(self.config),
+            "step": self.step,
+        }
+
+    def save(self):
+        """Write log.csv and checkpoint.npz, each whole or not at all."""
+        write_whole(self.folder / "log.csv", ("\n".join(self.log) + "\n").encode())
+        arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
+        save_checkpoint(self.folder / "checkpoint.npz", arrays, self._meta())
+
+
+def _vector(arrays, name, size, path):
+    """The array `name` of a checkpoint, if it has the length that the U-Net wants."""
+    if name not in arrays or arrays[name].shape != (size,):
+        came = arrays[name].shape if name in arrays else "nothing"
+        raise ValueError(f"{path}: {name} should have {size:,} numbers, but {came} came")
+    return arrays[name]

@@ -1,0 +1,63 @@
+"""From noise to images, step by step. A sampler is a generator: whoever runs it may look at every step."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .device import array_module
+from .diffusion import predict_x0
+from .tape import Tape
+
+
+class Step(NamedTuple):
+    """Where a sampler stands: x (N, ...) at time t, and the clean image x0_hat it saw coming."""
+
+    t: int
+    x: np.ndarray
+    x0_hat: np.ndarray
+
+
+def predictor(model, theta, label=None):
+    """The model with these weights and labels as a function eps_hat = f(x_t, t) that samplers take."""
+    return lambda x_t, t: model.forward(x_t, t, Tape(theta), label)
+
+
+def ancestral(predict, schedule, x_T, rng, variance="large"):
+    """Walk the Markov chain back from noise x_T (N, ...) to images; yields a Step for t = T-1 .. 0.
+
+        x0_hat = clip((x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t, -1, 1)
+        mean = (√ᾱ_{t-1} β_t x0_hat + √α_t (1 - ᾱ_{t-1}) x_t) / (1 - ᾱ_t)
+        x_{t-1} = mean + σ_t z,    z ~ N(0, 1), except at t = 1, where z = 0
+
+    predict    eps_hat = predict(x_t, t) with t (N,), as `predictor` makes it
+    variance   "large": σ_t² = β_t, best with all steps; "small": σ_t² = β̃_t, better with few
+    rng        random Generator for z
+    Units      images in [-1, 1]
+    Raises     ValueError for any other variance
+    Source     Ho et al. 2020, Algorithm 2 with equation 7; clipping as in its code
+    """
+    tables = {"large": schedule.beta, "small": schedule.posterior_variance}
+    if variance not in tables:
+        raise ValueError(f"variance {variance!r}: choose 'large' or 'small'")
+    return _ancestral(predict, schedule, x_T, rng, tables[variance])
+
+
+def _ancestral(predict, schedule, x, rng, variance):
+    xp = array_module(x)
+    beta, alpha, alpha_bar = schedule.beta, schedule.alpha, schedule.alpha_bar
+    for t in range(schedule.T, 0, -1):
+        eps_hat = predict(x, xp.full(len(x), schedule.times[t]))
+        x0_hat = predict_x0(x, np.full(len(x), t), eps_hat, schedule).clip(-1, 1)
+        to_x0 = float(alpha_bar[t - 1] ** 0.5 * beta[t] / (1 - alpha_bar[t]))
+        to_x = float(alpha[t] ** 0.5 * (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]))
+        x = to_x0 * x0_hat + to_x * x
+        if t > 1:
+            x = x + float(variance[t] ** 0.5) * rng.standard_normal(x.shape, x.dtype)
+        yield Step(t - 1, x, x0_hat)
+
+
+def last(steps):
+    """Run a sampler to its end; returns its images (N, ...)."""
+    for step in steps:
+        pass
+    return step.x

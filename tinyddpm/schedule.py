@@ -1,0 +1,73 @@
+"""How much noise at which time: every table of the papers, for t = 0 .. T."""
+
+import math
+import warnings
+
+import numpy as np
+
+from .device import array_module
+
+
+class Schedule:
+    """The tables that follow from β_1 .. β_T. Entry 0 means clean, so ᾱ_{t-1} is alpha_bar[t - 1].
+
+        alpha[t]      α_t = 1 - β_t                        share of the signal's power that step t keeps
+        alpha_bar[t]  ᾱ_t = α_1 α_2 ... α_t                what is left of it after t steps; ᾱ_0 = 1
+        posterior_variance[t]  β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)      of x_{t-1} given x_t and x_0
+        times[t]      the time step to tell the network (t itself unless respaced)
+
+    All tables are float64 NumPy arrays (T + 1,).
+    Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
+    Source     Ho et al. 2020, equations 4 and 7
+    """
+
+    def __init__(self, beta, times=None):
+        beta = np.asarray(beta, np.float64)
+        if beta.ndim != 1 or not beta.size or not ((0 < beta) & (beta < 1)).all():
+            raise ValueError(f"beta of {beta}: a schedule wants a list of numbers between 0 and 1")
+        self.T = len(beta)
+        self.beta = np.concatenate([[0.0], beta])
+        self.alpha = 1 - self.beta
+        self.alpha_bar = np.cumprod(self.alpha)
+        self.posterior_variance = np.zeros(self.T + 1)
+        self.posterior_variance[1:] = beta * (1 - self.alpha_bar[:-1]) / (1 - self.alpha_bar[1:])
+        self.times = np.arange(self.T + 1) if times is None else np.asarray(times)
+        signal = math.sqrt(self.alpha_bar[-1])
+        if signal >= 0.01:
+            warnings.warn(
+                f"x_T still holds {signal:.3f} of the image, but sampling starts from pure noise; "
+                "use larger betas or more steps, so that √ᾱ_T is below 0.01",
+                stacklevel=2,
+            )
+
+    @classmethod
+    def linear(cls, T=1000, first=1e-4, last=0.02):
+        """β rises in a straight line from `first` to `last`; both are scaled by 1000 / T.
+
+        The scaling leaves ᾱ_T where it is with 1000 steps: almost nothing of the image.
+        Raises     ValueError if T is too small for that: 20 steps or fewer
+        Source     Ho et al. 2020, section 4; scaling as in Nichol & Dhariwal 2021's code
+        """
+        if T <= 1000 * last:
+            raise ValueError(f"a linear schedule of {T} steps: it needs more than {1000 * last:.0f}")
+        return cls(np.linspace(first, last, T) * (1000 / T))
+
+    def respaced(self, steps):
+        """The same process seen at `steps` of its T times, both ends included: sampling with fewer steps.
+
+            β'_i = 1 - ᾱ_{t_i} / ᾱ_{t_{i-1}}
+
+        The network is still told the original time, `times[i]`.
+        Raises     ValueError unless 2 <= steps <= T
+        Source     Nichol & Dhariwal 2021, section 4
+        """
+        if not 2 <= steps <= self.T:
+            raise ValueError(f"{steps} of {self.T} steps: choose from 2 to {self.T}")
+        kept = np.concatenate([[0], np.linspace(1, self.T, steps).round().astype(int)])
+        return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
+
+
+def at(table, t, like):
+    """table[t] (N,) as (N, 1, ..., 1), on the device and in the precision of `like` (N, ...)."""
+    xp = array_module(like)
+    return xp.asarray(table[t], like.real.dtype).reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,133 @@
+"""The training loop: Algorithm 1 on many cores, with a log, pictures and checkpoints. It knows no data set."""
+
+import math
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import gallery
+from .data import batch_indices, to_unit
+from .diffusion import simple_loss
+from .optim import clip_by_norm, learning_rate, update_ema
+from .progress import Progress
+from .randomness import generator
+from .run import TrainConfig
+from .schedule import Schedule
+from .tape import Tape
+from .unet import UNet
+from .workers import Workers
+
+
+def train(run):
+    """Go on with a run until its last step, then draw what it has learnt; all files are in its folder.
+
+    Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
+    """
+    config = run.config
+    learner = Learner(run.unet, run.schedule, config)
+    with (
+        Workers(learner, run.theta.size, config.workers) as workers,
+        _Interruption() as interruption,
+        Progress("training", config.steps, run.step, "images", config.batch) as progress,
+    ):
+        average = None
+        while run.step < config.steps:
+            if run.step and run.step % config.every == 0:
+                progress.clear()
+                gallery.draw_preview(run, workers, interruption.check)
+            loss = advance(run, workers)
+            average = loss if average is None else average + 0.02 * (loss - average)
+            progress.show(run.step, f"loss {average:.4f}")
+            if interruption.asked or run.step % config.every == 0 or run.step == config.steps:
+                run.save()
+            interruption.check()
+        progress.clear()
+        gallery.draw_final(run, workers, interruption.check)
+
+
+def advance(run, workers):
+    """One step of Algorithm 1: a batch, its gradient, an update. Returns the loss.
+
+    Raises     FloatingPointError if the loss or the gradient is no longer a number
+    """
+    config, step = run.config, run.step
+    losses, grad = workers.run("gradient", run.theta, _parts(run))
+    loss, norm = float(sum(losses)), clip_by_norm(grad, config.clip)
+    if not math.isfinite(loss + norm):
+        raise FloatingPointError(
+            f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the last checkpoint in "
+            f"{run.folder} is sound, but this run leads nowhere: start one with a smaller learning rate"
+        )
+    lr = learning_rate(step, config.steps, config.lr, config.warmup, config.lr_end)
+    run.adam.update(run.theta, grad, lr)
+    update_ema(run.ema, run.theta, run.step, config.ema_decay)
+    run.log.append(f"{run.step},{loss:.6g},{norm:.6g},{lr:.6g}")
+    return loss
+
+
+def _parts(run):
+    """The batch of the next step, cut into micro-batches: the arguments of `Learner.gradient`."""
+    config, data = run.config, run.dataset
+    chosen = batch_indices(len(data.images), config.batch, run.step, config.seed)
+    parts = []
+    for first in range(0, config.batch, config.micro_batch):
+        i = chosen[first : first + config.micro_batch]
+        label = data.labels[i] if run.unet.config.classes else None
+        parts.append((run.step, len(parts), data.images[i], label))
+    return parts
+
+
+@dataclass
+class Learner:
+    """What a worker does with its part of a batch (see `Workers.run`)."""
+
+    unet: UNet
+    schedule: Schedule
+    config: TrainConfig
+
+    def gradient(self, theta, grad, step, part, images, label):
+        """Micro-batch number `part`: adds to grad, returns its share of the batch's loss."""
+        rng = generator(self.config.seed, "training", step, part)
+        x0 = to_unit(images).astype(theta.dtype)
+        t = rng.integers(1, self.schedule.T + 1, len(x0))
+        eps = rng.standard_normal(x0.shape, theta.dtype)
+        if label is not None:
+            dropped = rng.random(len(x0)) < self.config.label_drop
+            label = np.where(dropped, self.unet.config.classes, label)
+        tape = Tape(theta, grad, rng)
+        count = self.config.batch * x0[0].size
+        return simple_loss(self.unet, x0, t, eps, self.schedule, tape, label, count)
+
+    def predict(self, theta, grad, x_t, t, label):
+        """eps_hat for a part of the images that are being sampled."""
+        return self.unet.forward(x_t, t, Tape(theta), label)
+
+
+class _Interruption:
+    """While it lasts, the first Ctrl-C is only noted; the second one acts as ever."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        self.before = None
+        if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
+            self.before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.asked = True
+        signal.signal(signal.SIGINT, self.before)
+        print("\nfinishing this step and saving; Ctrl-C again stops at once", file=sys.stderr)
+
+    def check(self):
+        """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *exception):
+        if self.before:
+            signal.signal(signal.SIGINT, self.before)

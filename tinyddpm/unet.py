@@ -1,0 +1,182 @@
+"""The U-Net of Ho et al. 2020: ε_θ(x_t, t)."""
+
+from dataclasses import dataclass
+
+from .blocks import Concat, Condition, Stage, UpConv
+from .config import setting
+from .layers import Conv3x3, GroupNorm, SiLU
+from .tape import SILENT, Layout
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The U-Net. Settings that cannot work together raise a ValueError that says what to change."""
+
+    image_size: int = setting(28, "pixels a side")
+    image_channels: int = setting(1, "1 for grey, 3 for colours")
+    base: int = setting(32, "channels of the first level")
+    multipliers: tuple[int, ...] = setting((1, 2, 2), "channels of each level, in units of base")
+    blocks: int = setting(1, "residual blocks a level on the way down; up has one more")
+    attention_at: tuple[int, ...] = setting((7,), "sizes in pixels with attention after every block")
+    heads: int = setting(1, "heads of attention")
+    groups: int = setting(8, "groups of GroupNorm")
+    dropout: float = setting(0.0, "share of the numbers dropped in every residual block")
+    classes: int = setting(0, "how many labels there are; 0 for none")
+
+    def __post_init__(self):
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        object.__setattr__(self, "attention_at", tuple(self.attention_at))
+        counts = [self.image_size, self.image_channels, self.base, self.blocks, *self.multipliers]
+        if min(counts) < 1 or not self.multipliers or self.classes < 0:
+            raise ValueError(f"{self}: sizes and counts must be positive")
+        for size in self.sizes[:-1]:
+            if size % 2:
+                raise ValueError(
+                    f"{len(self.multipliers)} levels halve {self.image_size} pixels "
+                    f"{len(self.multipliers) - 1} times, but {size} is odd: use fewer multipliers"
+                )
+        for size in self.attention_at:
+            if size not in self.sizes:
+                raise ValueError(
+                    f"attention at {size} pixels, but the levels have {self.sizes}: choose among them"
+                )
+        for channels in self.channels:
+            if channels % self.groups or channels % self.heads:
+                raise ValueError(
+                    f"a level with {channels} channels cannot be split into {self.groups} groups "
+                    f"and {self.heads} heads: choose numbers that divide it"
+                )
+
+    @property
+    def sizes(self):
+        """Pixels a side at each level, the largest first."""
+        return [self.image_size >> level for level in range(len(self.multipliers))]
+
+    @property
+    def channels(self):
+        """Channels at each level, the largest image first."""
+        return [self.base * multiplier for multiplier in self.multipliers]
+
+    @classmethod
+    def ddpm_cifar10(cls):
+        """The network of the paper's CIFAR-10 results: 35,746,307 parameters (Ho et al. 2020, B)."""
+        return cls(
+            image_size=32, image_channels=3, base=128, multipliers=(1, 2, 2, 2), blocks=2,
+            attention_at=(16,), heads=1, groups=32, dropout=0.1,
+        )  # fmt: skip
+
+
+class UNet:
+    """Predicts the noise in noisy images, given the time step and, if it has classes, the label.
+
+        eps_hat = unet.forward(x_t, t, tape, label)      x_t, eps_hat (N, H, W, C)   t, label (N,)
+
+    Down: at every size some residual blocks, then half the size. Middle: two blocks around attention.
+    Up: the same sizes backwards, where each block also sees what the way down had at this point
+    (skips, a stack: the last one pushed is the first one needed).
+
+    layout     the addresses of all parameters: `.params`, `.size`, `.init(rng, dtype)` -> theta
+    Backward   `backward(d_out, tape)` adds to tape.grad and returns the gradient of x_t. The skips
+               flow back in the opposite order, so they are a stack again
+    Source     Ronneberger et al. 2015; Ho et al. 2020, appendix B
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.layout = layout = Layout()
+        n_emb = 4 * config.base
+        self.condition = Condition(layout, "condition", config.base, n_emb, config.classes)
+        self.conv_in = Conv3x3(layout, "conv_in", config.image_channels, config.base)
+
+        def stage(name, c_in, c_out, attention):
+            return Stage(layout, name, c_in, c_out, n_emb, config, attention)
+
+        levels = list(zip(config.sizes, config.channels))
+        c, skips = config.base, [config.base]  # channels: of the current image, of the skips so far
+        self.down = []  # (stages, convolution that halves the size) for each level
+        for i, (size, c_level) in enumerate(levels):
+            stages = []
+            for j in range(config.blocks):
+                stages.append(stage(f"down{i}.{j}", c, c_level, size in config.attention_at))
+                c = c_level
+                skips.append(c)
+            half = None
+            if i < len(levels) - 1:
+                half = Conv3x3(layout, f"down{i}.half", c, c, stride=2)
+                skips.append(c)
+            self.down.append((stages, half))
+
+        self.middle = [stage("middle.0", c, c, True), stage("middle.1", c, c, False)]
+
+        self.concat = Concat()
+        self.up = []  # (stages, convolution that doubles the size) for each level
+        for i, (size, c_level) in reversed(list(enumerate(levels))):
+            stages = []
+            for j in range(config.blocks + 1):
+                c_in = c + skips.pop()
+                stages.append(stage(f"up{i}.{j}", c_in, c_level, size in config.attention_at))
+                c = c_level
+            self.up.append((stages, UpConv(layout, f"up{i}.double", c) if i else None))
+
+        self.norm_out = GroupNorm(layout, "norm_out", c, config.groups)
+        self.silu_out = SiLU()
+        self.conv_out = Conv3x3(layout, "conv_out", c, config.image_channels, scale=SILENT)
+
+    def forward(self, x_t, t, tape, label=None):
+        self._check(x_t, label)
+        emb = self.condition.forward(t, label, tape)
+        h = self.conv_in.forward(x_t, tape)
+        skips = [h]
+        for stages, half in self.down:
+            for stage in stages:
+                h = stage.forward(h, emb, tape)
+                skips.append(h)
+            if half:
+                h = half.forward(h, tape)
+                skips.append(h)
+        for stage in self.middle:
+            h = stage.forward(h, emb, tape)
+        for stages, double in self.up:
+            for stage in stages:
+                h = self.concat.forward(h, skips.pop(), tape)
+                h = stage.forward(h, emb, tape)
+            if double:
+                h = double.forward(h, tape)
+        h = self.norm_out.forward(h, tape)
+        h = self.silu_out.forward(h, tape)
+        return self.conv_out.forward(h, tape)
+
+    def backward(self, d_out, tape):
+        dh = self.conv_out.backward(d_out, tape)
+        dh = self.silu_out.backward(dh, tape)
+        dh = self.norm_out.backward(dh, tape)
+        demb, dskips = 0, []
+        for stages, double in reversed(self.up):
+            if double:
+                dh = double.backward(dh, tape)
+            for stage in reversed(stages):
+                dh, d = stage.backward(dh, tape)
+                demb = demb + d  # rule 2: every stage uses emb
+                dh, dskip = self.concat.backward(dh, tape)
+                dskips.append(dskip)
+        for stage in reversed(self.middle):
+            dh, d = stage.backward(dh, tape)
+            demb = demb + d
+        for stages, half in reversed(self.down):
+            if half:
+                dh = half.backward(dh + dskips.pop(), tape)
+            for stage in reversed(stages):
+                dh, d = stage.backward(dh + dskips.pop(), tape)  # rule 2: a skip is a second use
+                demb = demb + d
+        dx_t = self.conv_in.backward(dh + dskips.pop(), tape)
+        self.condition.backward(demb, tape)
+        return dx_t
+
+    def _check(self, x_t, label):
+        size, channels = self.config.image_size, self.config.image_channels
+        if x_t.shape[1:] != (size, size, channels):
+            raise ValueError(
+                f"images of shape {x_t.shape}: this U-Net wants (N, {size}, {size}, {channels})"
+            )
+        if label is not None and not self.config.classes:
+            raise ValueError("labels for a U-Net without classes: set UNetConfig.classes or leave them out")
