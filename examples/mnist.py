@@ -1,21 +1,24 @@
 """Learn to draw handwritten digits: a U-Net trained on MNIST by hand-written backward passes.
 
-    python examples/mnist.py                        train with the settings that fit two CPU cores
+    python examples/mnist.py                        a quarter of an hour on two CPU cores
     python examples/mnist.py --steps 20000          more patience, better digits
     python examples/mnist.py --resume runs/mnist    go on where a run was stopped
 
 Everything that a run makes is in its folder (runs/mnist, then runs/mnist-2, ...):
 
-    samples/        a grid of digits every few hundred steps, row k of digit k, from the same noise
-    samples/*-final.png, denoising.gif, denoising.png    at the end: digits, and how they came out of noise
-    forward.png     digits under more and more noise, and the network's guess at what is below
-    loss.png, log.csv, config.json, checkpoint.npz
+    samples/         a grid of digits every few hundred steps: row k of digit k, always from the
+                     same noise; at the end the -final grid with more sampling steps
+    denoising.gif    how digits come out of noise (denoising.png: the same as one picture)
+    forward.png      digits under more and more noise, and what the network sees in them
+    loss.png         the loss of every step; log.csv has the numbers
+    checkpoint.npz   all that is needed to go on, bit for bit; config.json has the settings
 
-Ctrl-C saves and stops. Without a network it learns from digits drawn with Pillow's own font instead,
-and says so.
+Ctrl-C saves and stops. If MNIST is not at hand and cannot be fetched, the run says so and learns
+from digits drawn with a font; its files are then called offline-digits.
 """
 
 import argparse
+import shlex
 import sys
 
 from tinyddpm import (
@@ -27,26 +30,19 @@ from tinyddpm import (
     offline_digits,
     train,
 )
-from tinyddpm.config import add_flags, with_flags
+from tinyddpm.config import add_flags, given_flags, with_flags
 from tinyddpm.workers import cores
 
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
-    steps=4000, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, final_steps=250,
-    workers=cores(),
+    steps=2500, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=500,
+    final_steps=250, workers=cores(),
 )  # fmt: skip
+CHANGEABLE = {"steps", "workers"}  # flags that make sense for a run that is resumed
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", default="runs", help="folder for runs (runs)")
-    parser.add_argument("--data-dir", help="folder with the MNIST files ($TINYDDPM_DATA, or a cache)")
-    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
-    add_flags(parser, TRAINING)
-    add_flags(parser, UNET)
-    arguments = parser.parse_args()
+    arguments = parse()
     run = None
     try:
         run = resume(arguments) if arguments.resume else start(arguments)
@@ -56,9 +52,22 @@ def main():
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         if run:
-            print(f"stopped; to go on: python {sys.argv[0]} --resume '{run.folder}'")
+            print(f"stopped at step {run.step:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
     print(f"done: {run.folder}/samples/{run.dataset.name}-final.png and {run.folder}/denoising.gif")
+
+
+def parse():
+    """The command line; flags for settings are made from TRAINING and UNET."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", default="runs", help="folder that run folders are made in (runs)")
+    parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    add_flags(parser, TRAINING)
+    add_flags(parser, UNET)
+    return parser.parse_args()
 
 
 def start(arguments):
@@ -67,30 +76,36 @@ def start(arguments):
     try:
         dataset = load_mnist(arguments.data_dir)
     except DataUnavailable as error:
-        print(f"MNIST is not to be had: {error}.\nLearning from digits drawn with a font instead.")
-        dataset = offline_digits(seed=training.seed)
+        print(f"Learning from digits drawn with a font instead of MNIST: {error}.")
+        dataset = offline_digits()
     return Run.start(unet, training, dataset, f"{arguments.out}/{dataset.name}")
 
 
 def resume(arguments):
-    """The run in a folder, with its own settings and data."""
-
-    def load(name):
-        if name == "mnist":
-            return load_mnist(arguments.data_dir)
-        return offline_digits(seed=with_flags(TRAINING, arguments).seed)
-
-    return Run.resume(arguments.resume, load)
+    """The run in a folder, with its own data and settings; only CHANGEABLE ones may be new."""
+    changes = given_flags(TRAINING, arguments)
+    fixed = {**changes, **given_flags(UNET, arguments)}.keys() - CHANGEABLE
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot change when a run is resumed: leave it out")
+    load = {"mnist": lambda: load_mnist(arguments.data_dir), "offline-digits": offline_digits}
+    return Run.resume(arguments.resume, lambda name: load[name](), **changes)
 
 
 def introduce(run):
+    """Say what is going to happen."""
     config = run.config
     print(
-        f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net of {run.theta.size:,} numbers; "
-        f"{config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
-        f"Two cores need about 13 minutes; pictures appear in {run.folder}/samples every {config.every} "
-        "steps. Ctrl-C saves and stops."
+        f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net with {run.theta.size:,} "
+        f"parameters; {config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
+        f"Samples appear in {run.folder}/samples every {config.every} steps; Ctrl-C saves and "
+        "stops.\nWithout flags, two cores need about 15 minutes; below is the time left here."
     )
+
+
+def resume_command(run, arguments):
+    """What to type to go on with this run."""
+    data = ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+    return shlex.join(["python", sys.argv[0], "--resume", str(run.folder), *data])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def layout():
 
 
 def random_theta(layout, rng, dtype=np.float64):
-    """Weights that are nowhere zero, so that silent layers matter, too; nobody may write to them."""
+    """Weights that are nowhere zero, so that silent layers matter; nobody may write to them."""
     theta = (layout.init(rng, np.float64) + 0.2 * rng.standard_normal(layout.size)).astype(dtype)
     theta.flags.writeable = False
     return theta

@@ -20,11 +20,11 @@ class ResBlock:
     """Two convolutions around a shift that depends on time and label, and a way past both.
 
         h = conv1(silu(norm1(x)))                    x (N, H, W, C)
-        h = h + shift(emb)                           emb (N, E): one vector per image, for every pixel
+        h = h + shift(emb)                           emb (N, E): one vector for an image's pixels
         y = conv2(dropout(silu(norm2(h)))) + skip(x)    y (N, H, W, D)
 
     Backward   forward read from the bottom up. Two rules meet here: x is used twice, so its two
-               gradients add (rule 2); emb was copied to all pixels, so its gradient is a sum (rule 3)
+               gradients add (rule 2); emb went to all pixels, so its gradient is a sum (rule 3)
     Source     He et al. 2015; Ho et al. 2020, appendix B
     """
 
@@ -160,9 +160,9 @@ class Concat:
 
 
 class Condition:
-    """What every residual block is told about an image: its time step and, if there are any, its label.
+    """What every residual block is told about an image: its time step and, if any, its label.
 
-        emb = silu(linear2(silu(linear1(sinusoid(t)))) + table[label])     t, label (N,)   emb (N, E)
+        emb = silu(linear2(silu(linear1(sinusoid(t)))) + table[label])    t, label (N,)  emb (N, E)
 
     label = None stands for the null label of a U-Net with classes.
     Backward   returns nothing: neither t nor the label is a variable

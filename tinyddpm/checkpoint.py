@@ -1,9 +1,9 @@
 """Files that are whole or not there at all, and the one file that a training run needs to go on."""
 
-import io
 import json
 import os
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,18 +19,21 @@ class Checkpoint(NamedTuple):
     meta: dict
 
 
-def write_whole(path, content):
-    """Write bytes so that `path` holds all of them or, whatever happens, what it held before.
+@contextmanager
+def whole_file(path):
+    """A binary file to write into: `path` gets all of it or, whatever happens, stays as it was.
 
-    They go into a file beside it, onto the disk, and only then under the name. Folders are made.
-    Raises     OSError; nothing is left behind
+        with whole_file("picture.png") as file: ...
+
+    What is written goes into a file beside it, onto the disk, and only then under the name. Missing
+    folders are made. Raises OSError if that fails; nothing is left behind.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
@@ -46,14 +49,14 @@ def write_whole(path, content):
 
 
 def save_checkpoint(path, arrays, meta):
-    """Write arrays {name: array} and `meta` (JSON values) as one .npz file; see `write_whole`.
+    """Write arrays {name: array} and `meta` (JSON values) as one .npz file; see `whole_file`.
 
     The same content gives the same bytes.
     """
-    text = json.dumps({"format": FORMAT, **meta}, sort_keys=True)
-    buffer = io.BytesIO()
-    np.savez(buffer, meta=np.frombuffer(text.encode(), np.uint8), **arrays)
-    write_whole(path, buffer.getvalue())
+    facts = {"format": FORMAT, "arrays": list(arrays), "meta": meta}
+    text = np.frombuffer(json.dumps(facts, sort_keys=True).encode(), np.uint8)
+    with whole_file(path) as file:
+        np.savez(file, facts=text, **arrays)
 
 
 def load_checkpoint(path):
@@ -61,19 +64,22 @@ def load_checkpoint(path):
 
     Raises     FileNotFoundError; ValueError that names the file if it is damaged or something else
     """
-    content = Path(path).read_bytes()
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
         if bad:
             raise ValueError(f"the checksum of {bad} is wrong")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
+        facts = json.loads(arrays.pop("facts").tobytes())
+        if facts["format"] == FORMAT and facts["arrays"] != list(arrays):
+            raise ValueError("arrays are missing")
+    except FileNotFoundError:
+        raise
     except Exception as error:  # zipfile, zlib, NumPy and json have a dozen ways to say "damaged"
         raise ValueError(
             f"{path} is not a whole checkpoint ({error}); use another copy or start the run anew"
         ) from None
-    if meta.pop("format", None) != FORMAT:
+    if facts["format"] != FORMAT:
         raise ValueError(f"{path} was written by another version: this one reads format {FORMAT}")
-    return Checkpoint(arrays, meta)
+    return Checkpoint(arrays, facts["meta"])

@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields become command-line flags and JSON without being listed again."""
+"""Settings are frozen dataclasses; their fields become flags and JSON without a second list."""
 
 import argparse
 import dataclasses
@@ -26,7 +26,7 @@ def from_dict(cls, values):
 def add_flags(parser, defaults):
     """Add a flag for every field of the settings object `defaults` to an argparse parser.
 
-    Only flags that the user typed appear in the result: see `with_flags`.
+    Of them, only those that the user typed appear in the arguments: see `given_flags`.
     """
     group = parser.add_argument_group(type(defaults).__doc__.split(".")[0].lower())
     for field in dataclasses.fields(defaults):
@@ -42,11 +42,12 @@ def add_flags(parser, defaults):
         )
 
 
+def given_flags(settings, arguments):
+    """The flags of `add_flags` that the user typed: {field: value}."""
+    names = [field.name for field in dataclasses.fields(settings)]
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
 def with_flags(defaults, arguments):
-    """The settings `defaults` with the fields that stand in argparse's `arguments` replaced."""
-    given = {
-        field.name: getattr(arguments, field.name)
-        for field in dataclasses.fields(defaults)
-        if hasattr(arguments, field.name)
-    }
-    return dataclasses.replace(defaults, **given)
+    """The settings object `defaults`, changed by the flags that the user typed."""
+    return dataclasses.replace(defaults, **given_flags(defaults, arguments))

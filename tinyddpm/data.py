@@ -1,23 +1,18 @@
-"""Images to learn from: MNIST, fetched once and verified each time, or digits drawn on the spot."""
+"""Images to learn from, in batches; MNIST, fetched once and verified each time."""
 
 import gzip
 import hashlib
 import io
 import os
-import queue
-import threading
-import urllib.parse
-import urllib.request
 import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from .checkpoint import write_whole
-from .progress import Progress
+from .checkpoint import whole_file
+from .download import DataUnavailable, fetch
 from .randomness import generator
 
 MIRRORS = (
@@ -25,7 +20,6 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
-PATIENCE = 6.0  # seconds without a byte, over all mirrors, before a download is given up
 
 
 class IdxFile(NamedTuple):
@@ -63,10 +57,6 @@ class Dataset(NamedTuple):
     labels: np.ndarray
 
 
-class DataUnavailable(Exception):
-    """A data set could not be had; the message says why and what to do."""
-
-
 def to_unit(images):
     """Bytes 0 .. 255 as float32 in [-1, 1]: x / 127.5 - 1 (Ho et al. 2020, section 3.3)."""
     return images.astype(np.float32) / 127.5 - 1
@@ -90,7 +80,10 @@ def _order(count, seed, epoch):
 
 
 def data_folder(folder=None):
-    """Where data sets are kept: `folder`, $TINYDDPM_DATA, $XDG_CACHE_HOME/tinyddpm, ~/.cache/tinyddpm."""
+    """Where data sets are kept: the first of these that is set.
+
+    `folder`, $TINYDDPM_DATA, $XDG_CACHE_HOME/tinyddpm, ~/.cache/tinyddpm
+    """
     folder = folder or os.environ.get("TINYDDPM_DATA")
     if folder:
         return Path(folder).expanduser()
@@ -103,76 +96,48 @@ def load_mnist(folder=None, split="train", mirrors=MIRRORS):
 
     The files are looked for in `data_folder(folder)` and its subfolder mnist; what is missing or
     damaged there is fetched from the mirrors. What counts is the unpacked content, not the packing.
-    Raises     DataUnavailable if they are neither there nor to be fetched; ValueError for another split
+    Raises     DataUnavailable if they cannot be had at all; ValueError for another split
     """
     if split not in MNIST:
         raise ValueError(f"split {split!r}: MNIST has 'train' and 'test'")
     home = data_folder(folder)
-    images, labels = (_obtain(file, home, mirrors) for file in MNIST[split])
+    try:
+        images, labels = (_obtain(file, home, mirrors) for file in MNIST[split])
+    except DataUnavailable as error:
+        files = " and ".join(f"{file.name} ({file.packed_bytes:,} bytes)" for file in MNIST[split])
+        raise DataUnavailable(
+            f"{error}; to use MNIST without a network, put {files} into {home / 'mnist'}"
+        ) from None
     return Dataset("mnist", images[..., None], labels.astype(np.int64))
 
 
 def _obtain(file, home, mirrors):
-    """The numbers in an MNIST file: from the folder if it is there and whole, else from a mirror."""
+    """The numbers in an MNIST file: from the folder if it has them, else from a mirror."""
     damage = ""
     for path in (home / "mnist" / file.name, home / file.name):
         if path.exists():
             try:
                 return _read_idx(path.read_bytes(), file)
             except (ValueError, OSError) as error:
-                damage = f"{path} is damaged ({error}); "
+                damage = f"{path} is not MNIST's ({error}); "
     try:
-        packed = _fetch([mirror + file.name for mirror in mirrors], file)
+        urls = [mirror + file.name for mirror in mirrors]
+        packed = fetch(file.name, urls, file.packed_bytes, lambda packed: _read_idx(packed, file))
     except DataUnavailable as error:
-        raise DataUnavailable(
-            f"{damage}{error}; to use it without a network, put {file.name} "
-            f"({file.packed_bytes:,} bytes) into {home / 'mnist'}"
-        ) from None
-    numbers = _read_idx(packed, file)
+        raise DataUnavailable(f"{damage}{error}") from None
+    _keep(home / "mnist" / file.name, packed)
+    return _read_idx(packed, file)
+
+
+def _keep(path, content):
+    """Put a download into the cache; a file that is in its way gets another name."""
     try:
-        write_whole(home / "mnist" / file.name, packed)
+        if path.exists():
+            path.replace(path.with_name(path.name + ".damaged"))
+        with whole_file(path) as file:
+            file.write(content)
     except OSError as error:
-        print(f"{file.name} could not be kept in {home / 'mnist'} ({error}); going on without")
-    return numbers
-
-
-def _fetch(urls, file):
-    """The packed file from the first mirror that has it; DataUnavailable after PATIENCE seconds' silence.
-
-    A thread asks, because looking up a name knows no time limit: if it hangs, it is left behind.
-    """
-    news = queue.Queue()
-    threading.Thread(target=_ask_mirrors, args=(urls, file, news), daemon=True).start()
-    with Progress(f"downloading {file.name}", file.packed_bytes, unit="bytes") as progress:
-        while True:
-            try:
-                kind, value = news.get(timeout=PATIENCE)
-            except queue.Empty:
-                kind, value = "failure", f"no answer for {PATIENCE:.0f} seconds"
-            if kind == "failure":
-                raise DataUnavailable(f"{file.name} could not be downloaded: {value}")
-            if kind == "file":
-                return value
-            progress.show(value)
-
-
-def _ask_mirrors(urls, file, news):
-    """Puts ("bytes", count) for every piece, then ("file", packed) or ("failure", reason) into `news`."""
-    reason = "no mirror is known"
-    for url in urls:
-        try:
-            with urllib.request.urlopen(url, timeout=PATIENCE / len(urls)) as answer:
-                packed = b""
-                while piece := answer.read(1 << 16):
-                    packed += piece
-                    if len(packed) > 2 * file.packed_bytes:
-                        raise ValueError("far more bytes than the file has")
-                    news.put(("bytes", len(packed)))
-            _read_idx(packed, file)
-            return news.put(("file", packed))
-        except Exception as error:  # a network can fail in more ways than OSError names
-            reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"
-    news.put(("failure", reason))
+        print(f"{path} could not be written ({error}): the download will be needed again")
 
 
 def _read_idx(packed, file):
@@ -196,46 +161,3 @@ def _read_idx(packed, file):
     if hashlib.sha256(raw).hexdigest() != file.sha256:
         raise ValueError("its SHA-256 is not MNIST's")
     return np.frombuffer(raw, np.uint8, offset=len(header)).reshape(file.shape)
-
-
-def offline_digits(count=20000, seed=0, size=28):
-    """Digits drawn with Pillow's own font, each shifted, turned, slanted and thickened at random.
-
-    They need no network and no file and are a function of the seed: images (count, size, size, 1),
-    labels (count,) with the same number of each digit.
-    """
-    rng = generator(seed, "digits")
-    labels = rng.permutation(count) % 10
-    large = 3 * size  # drawn large, then reduced: smooth edges
-    masters = {}
-    images = np.empty((count, size, size, 1), np.uint8)
-    for i, digit in enumerate(labels):
-        key = int(digit), int(rng.integers(0, 4))
-        if key not in masters:
-            masters[key] = _draw(*key, large)
-        images[i, :, :, 0] = _bend(masters[key], rng).resize((size, size), Image.Resampling.BOX)
-    return Dataset("offline-digits", images, labels.astype(np.int64))
-
-
-def _draw(digit, thickness, size):
-    """A digit in the middle of a black square of `size` pixels."""
-    image = Image.new("L", (size, size))
-    font = ImageFont.load_default(size=0.8 * size)
-    ImageDraw.Draw(image).text(
-        (size / 2, size / 2), str(digit), fill=255, font=font, anchor="mm",
-        stroke_width=thickness, stroke_fill=255,
-    )  # fmt: skip
-    return image
-
-
-def _bend(image, rng):
-    """The image under a small random linear map and shift."""
-    size = image.width
-    angle, slant = rng.normal(0, 0.12), rng.normal(0, 0.2)
-    grow_x, grow_y = rng.uniform(0.85, 1.2, 2)
-    a = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    a = a @ np.array([[1, slant], [0, 1]]) @ np.diag([grow_x, grow_y])
-    middle = np.array([size / 2, size / 2])
-    shift = middle - a @ (middle + rng.uniform(-0.06, 0.06, 2) * size)
-    coefficients = (a[0, 0], a[0, 1], shift[0], a[1, 0], a[1, 1], shift[1])
-    return image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Where arrays live. The only file that says `cupy`, and it imports it only for arrays that are CuPy's."""
+"""Where arrays live. The only file that says `cupy`; it imports it only for CuPy's arrays."""
 
 import numpy as np
 

@@ -31,7 +31,7 @@ def simple_loss(model, x0, t, eps, schedule, tape, label=None, count=None):
 
         L = Σ (ε_θ(x_t, t) - eps)² / count      x0, eps (N, ...)   t, label (N,)
 
-    count      how many numbers the mean is over: those of x0, or of the whole batch if x0 is a part of it
+    count      how many numbers the mean is over: x0.size, or more if x0 is a part of a batch
     Backward   dε_θ = 2 (ε_θ - eps) / count; nothing is done on a tape without a gradient
     Source     Ho et al. 2020, equation 14 and Algorithm 1
     """

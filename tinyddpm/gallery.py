@@ -7,7 +7,7 @@ from .data import to_unit
 from .diffusion import predict_x0, q_sample
 from .progress import Progress
 from .randomness import generator
-from .samplers import ancestral
+from .samplers import ancestral, last
 
 COLUMNS = 6  # images of every label, or images in a row where there are no labels
 ROWS = 8  # where there are no labels
@@ -16,19 +16,19 @@ FRAMES = 60  # of a moving picture
 
 
 def draw_preview(run, workers, check):
-    """Write samples/DATA-STEP.png, always from the same noise, and loss.png, unless they are there."""
+    """Write samples/DATA-STEP.png, always from the same noise, and loss.png, unless it is there."""
     path = _sample_path(run, f"{run.step:06}")
     if not path.exists():
-        for step in _sampling(run, workers, run.config.preview_steps, check):
-            pass
+        images = last(_sampling(run, workers, run.config.preview_steps, check))
         pictures.save(_loss_picture(run), run.folder / "loss.png")
-        pictures.save(pictures.grid(step.x, COLUMNS), path)
+        pictures.save(pictures.grid(images, COLUMNS), path)
+        print(f"step {run.step:,}: {path}")
 
 
 def draw_final(run, workers, check):
-    """Write the last samples, how they came out of noise (GIF and PNG), the forward process, the loss."""
+    """Write the last samples, how they came out of noise, the forward process, and the loss."""
     steps = run.config.final_steps
-    few = _first_of_each_label(run)
+    few = _two_rows(run)
     frames, moments = [], []
     shown = {round(steps * (1 - share)) for share in (1, 0.75, 0.5, 0.3, 0.2, 0.1, 0.05)} | {steps}
     noise, _ = _noise_and_labels(run)
@@ -46,7 +46,7 @@ def draw_final(run, workers, check):
 
 
 def predictor(run, workers, label=None):
-    """eps_hat = f(x_t, t) with the averaged weights, spread over the workers: what samplers take."""
+    """What samplers take: eps_hat = predict(x_t, t), by the averaged weights on all workers."""
     size = run.config.micro_batch
 
     def predict(x_t, t):
@@ -71,9 +71,11 @@ def _noise_and_labels(run):
     return noise, labels
 
 
-def _first_of_each_label(run):
-    """Indices of two samples of each label, or of two rows: the images of the moving picture."""
-    first = np.arange(run.unet.config.classes or COLUMNS) * (COLUMNS if run.unet.config.classes else 1)
+def _two_rows(run):
+    """Indices of the samples in the moving picture: two of each label, or two rows."""
+    if not run.unet.config.classes:
+        return np.arange(2 * COLUMNS)
+    first = COLUMNS * np.arange(run.unet.config.classes)
     return np.concatenate([first, first + 1])
 
 
@@ -93,22 +95,21 @@ def _sampling(run, workers, steps, check):
 
 
 def _forward_picture(run, workers):
-    """Images of the data set at several times of the forward process, and what the network makes of them."""
+    """Images of the data set at several times of the forward process, and what is seen there."""
     times = [round(share * run.schedule.T) for share in MOMENTS]
-    labels = run.dataset.labels
-    firsts = [int(np.argmax(labels == k)) for k in sorted(set(labels[:1000].tolist()))[1::3]]
+    t = np.array(times)
     rng = generator(run.config.seed, "pictures", 2)
     rows = []
-    for first in firsts:
-        x0 = np.repeat(to_unit(run.dataset.images[[first]]), len(times), axis=0)
-        t, eps = np.array(times), rng.standard_normal(x0.shape, x0.dtype)
-        x_t = q_sample(x0, t, eps, run.schedule)
-        label = np.repeat(labels[[first]], len(times)) if run.unet.config.classes else None
+    for image, label in zip(run.dataset.images[:3], run.dataset.labels[:3]):
+        x0 = np.repeat(to_unit(image[None]), len(times), axis=0)
+        x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
+        label = np.full(len(times), label) if run.unet.config.classes else None
         x0_hat = predict_x0(x_t, t, predictor(run, workers, label)(x_t, t), run.schedule)
-        rows += [("x_t", np.concatenate([x0[:1], x_t])), ("x0 estimate", np.concatenate([x0[:1], x0_hat]))]
+        rows.append(("x_t", np.concatenate([x0[:1], x_t])))
+        rows.append(("x0 estimate", np.concatenate([x0[:1], x0_hat])))
     return pictures.labelled_grid(rows, head=["x0", *(f"t = {t}" for t in times)])
 
 
 def _loss_picture(run):
     losses = [float(row.split(",")[1]) for row in run.log[1:]]
-    return pictures.loss_curve(losses, f"{run.dataset.name}: loss of each step and its mean over 100")
+    return pictures.loss_curve(losses, f"{run.dataset.name}: loss, and its mean over 100 steps")

@@ -1,4 +1,4 @@
-"""Are the derivatives right? Numerical derivatives of anything, and their distance to hand-written ones.
+"""Are the derivatives right? How far hand-written ones are from numerical ones.
 
     from tinyddpm.gradcheck import jacobian_gap
     layer = Linear(layout := Layout(), "linear", 3, 4)
@@ -38,7 +38,7 @@ def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, see
         gap = max |J_backward - J_numerical| / max(1, max |J_numerical|)
 
     forward    y = forward(*inputs, tape)
-    backward   gradients of the inputs = backward(dy, tape): one array, or as many as there are inputs
+    backward   gradients of the inputs = backward(dy, tape): one array, or a tuple of them
     theta      (P,) float64 weights; inputs are float64 arrays of any shape
     seed       of the tape's random generator, the same at every trip: dropout keeps its mask
     """
@@ -67,9 +67,9 @@ def slope_gap(f, z, grad, v, derivative=complex_step):
 
         gap = |<grad, v> - f'(z) v| / max(|grad where v is not 0|, |grad| / 1000)
 
-    For v of random signs the slope itself is about as large as this |grad|, but an unlucky v cannot make
-    the gap large. A v that is zero outside one parameter checks this one alone; the second term serves
-    parameters that f does not depend on.
+    For v of random signs the slope itself is about as large as this |grad|, but an unlucky v cannot
+    make the gap large. A v that is zero outside one parameter checks this one alone; the second
+    term serves parameters that f does not depend on.
     """
     size = max(np.linalg.norm(grad[v != 0]), np.linalg.norm(grad) / 1000)
     return abs(grad @ v - derivative(f, z, v)) / size
@@ -78,7 +78,7 @@ def slope_gap(f, z, grad, v, derivative=complex_step):
 def adjoint_gap(forward, backward, theta, *inputs, seed=0):
     """How far `backward` is from the transpose of a forward that is linear in its inputs.
 
-        gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; no step, no tolerance to choose
+        gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; there is no step to choose
     """
     tape = Tape(theta, np.zeros_like(theta))
     image = forward(*inputs, tape)

@@ -1,4 +1,4 @@
-"""The optimiser on flat vectors: learning rate, clipping, Adam, moving average. Lines, not classes."""
+"""The optimiser on flat vectors: clipping, learning rate, Adam, moving average."""
 
 import math
 
@@ -34,7 +34,7 @@ class Adam:
 
 
 def clip_by_norm(grad, largest):
-    """Shorten grad (P,) in place to the length `largest` if it is longer; returns its length before."""
+    """Shorten grad (P,) in place if it is longer than `largest`; returns its length before."""
     norm = float(np.sqrt(grad @ grad))
     if norm > largest:
         grad *= largest / norm
@@ -54,7 +54,7 @@ def learning_rate(step, steps, peak, warmup, end=1.0):
 
 
 def update_ema(ema, theta, step, decay):
-    """Move the average ema (P,) in place a little towards theta, after update number step = 1, 2, ...
+    """Move the average ema (P,) in place a little towards theta, after update step = 1, 2, ...
 
         ema = ema + (1 - d) (theta - ema),    d = min(decay, (1 + step) / (10 + step))
 

@@ -1,13 +1,12 @@
 """Pictures of what happens: grids, moving pictures, the curve of the loss. Pillow draws them."""
 
-import io
 import math
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .checkpoint import write_whole
+from .checkpoint import whole_file
 from .device import to_host
 
 GAP = 2  # pixels between the images of a grid
@@ -20,7 +19,7 @@ def to_bytes(images):
 
 
 def grid(images, columns, scale=2):
-    """Images (N, H, W, 1 or 3) in [-1, 1], row by row, as one Pillow image; every pixel `scale` wide."""
+    """Images (N, H, W, 1 or 3) in [-1, 1], row by row, as one Pillow image `scale` times as big."""
     pixels = to_bytes(images)
     n, h, w, c = pixels.shape
     rows = math.ceil(n / columns)
@@ -33,7 +32,7 @@ def grid(images, columns, scale=2):
 
 
 def labelled_grid(rows, scale=2, head=()):
-    """Rows [(text, images (N, H, W, C))] with their texts at the left, `head` texts above the columns."""
+    """Rows [(text, images (N, H, W, C))] with their texts at the left, `head` above the columns."""
     pictures = [(text, grid(images, len(images), scale)) for text, images in rows]
     font = ImageFont.load_default(size=13)
     left = 12 + max(int(font.getlength(text)) for text, _ in pictures)
@@ -54,20 +53,16 @@ def labelled_grid(rows, scale=2, head=()):
 
 def save(picture, path):
     """Write a Pillow image under `path`, whole or not at all; the ending chooses the format."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format=Path(path).suffix[1:].upper())
-    write_whole(path, buffer.getvalue())
+    with whole_file(path) as file:
+        picture.save(file, format=Path(path).suffix[1:].upper())
 
 
 def save_gif(pictures, path, frame_s=0.06, last_s=2.0):
     """Write Pillow images as an endless GIF; the last one stands still for `last_s` seconds."""
     times = [round(1000 * frame_s)] * (len(pictures) - 1) + [round(1000 * last_s)]
-    frames = [picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for picture in pictures]
-    buffer = io.BytesIO()
-    frames[0].save(
-        buffer, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True
-    )
-    write_whole(path, buffer.getvalue())
+    first, *others = [p.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for p in pictures]
+    with whole_file(path) as file:
+        first.save(file, "GIF", save_all=True, append_images=others, duration=times, loop=0)
 
 
 def loss_curve(losses, title="", size=(720, 400)):

@@ -12,8 +12,8 @@ PLAIN_S = 20.0  # a log file gets a line this often
 class Progress:
     """A line such as `training  1,200/4,000  30%  loss 0.041  182 images/s  0:04:10, 0:10:02 left`.
 
-    On a terminal it is one line, drawn again and again; elsewhere (a pipe, a file, CI, TERM=dumb) it
-    is plain lines, the first of them soon. Use it as a context manager: leaving it ends the line.
+    On a terminal it is one line, drawn again and again; elsewhere (a pipe, a file, CI, TERM=dumb)
+    it is plain lines, the first of them soon. Leaving it as a context manager ends the line.
 
     total      how much there is to do; `start` how much of it was done before
     unit, per  what the rate counts: `per` units for each step; without a unit no rate is shown

@@ -1,7 +1,7 @@
 """Every random number is a function of the seed, its purpose and two counters.
 
-No generator lives longer than the piece of work that it was made for. So a resumed run draws what the
-uninterrupted one would have drawn, and drawing a picture never changes the training.
+No generator lives longer than the piece of work that it was made for. So a resumed run draws what
+the uninterrupted one would have drawn, and drawing a picture never changes the training.
 """
 
 import numpy as np
@@ -10,5 +10,5 @@ PURPOSES = ("weights", "order", "training", "pictures", "digits")
 
 
 def generator(seed, purpose, counter=0, part=0):
-    """A new NumPy Generator for one of PURPOSES; the counters (a step, a micro-batch) start from 0."""
+    """A new NumPy Generator for one of PURPOSES; the counters are a step and a micro-batch."""
     return np.random.default_rng([seed, 1 + PURPOSES.index(purpose), counter, part])

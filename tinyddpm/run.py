@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from .checkpoint import load_checkpoint, save_checkpoint, write_whole
+from .checkpoint import load_checkpoint, save_checkpoint, whole_file
 from .config import from_dict, setting
 from .optim import Adam
 from .randomness import generator
@@ -49,10 +49,10 @@ class TrainConfig:
 
 
 class Run:
-    """A training run in its folder: the state that a checkpoint holds, and what can be done with it.
+    """A training run in its folder: the state that a checkpoint holds, and how to save and find it.
 
     unet, config, schedule, dataset    what is trained, how, and on what
-    theta, ema, adam, step             the state; with `config` it decides everything that comes after
+    theta, ema, adam, step             the state: with `config` it decides all that comes after
     """
 
     def __init__(self, unet_config, config, dataset, folder):
@@ -65,8 +65,8 @@ class Run:
         self.log = ["step,loss,gradient,lr"]
         if dataset.images.shape[1:] != (*2 * [unet_config.image_size], unet_config.image_channels):
             raise ValueError(
-                f"{dataset.name} has images of shape {dataset.images.shape[1:]}, but the U-Net is for "
-                f"{unet_config.image_size} pixels and {unet_config.image_channels} channels"
+                f"{dataset.name} has images of shape {dataset.images.shape[1:]}, but the U-Net is "
+                f"for {unet_config.image_size} pixels and {unet_config.image_channels} channels"
             )
 
     @property
@@ -86,15 +86,16 @@ class Run:
             except FileExistsError:
                 number += 1
                 run.folder = Path(f"{folder}-{number}")
-        text = json.dumps(run._meta(), indent=2) + "\n"
-        write_whole(run.folder / "config.json", text.encode())
+        with whole_file(run.folder / "config.json") as file:
+            file.write((json.dumps(run.settings(), indent=2) + "\n").encode())
         run.save()
         return run
 
     @classmethod
-    def resume(cls, folder, load_dataset):
+    def resume(cls, folder, load_dataset, **changes):
         """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set.
 
+        Without `changes` to the TrainConfig it goes on bit for bit as if it had never stopped.
         Raises     FileNotFoundError or ValueError if there is no whole checkpoint of such a run
         """
         path = Path(folder) / "checkpoint.npz"
@@ -102,7 +103,7 @@ class Run:
             raise FileNotFoundError(f"there is no {path}: name the folder of a run")
         arrays, meta = load_checkpoint(path)
         unet_config = from_dict(UNetConfig, meta["unet"])
-        config = from_dict(TrainConfig, meta["train"])
+        config = from_dict(TrainConfig, {**meta["train"], **changes})
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
             _vector(arrays, name, run.theta.size, path) for name in ("theta", "ema", "m", "v")
@@ -113,19 +114,21 @@ class Run:
             run.log = log.read_text().splitlines()[: run.step + 1]
         return run
 
-    def _meta(self):
+    def settings(self):
+        """What was trained, how, and on what, as JSON values."""
         return {
             "data": self.dataset.name,
             "unet": dataclasses.asdict(self.unet.config),
             "train": dataclasses.asdict(self.config),
-            "step": self.step,
         }
 
     def save(self):
         """Write log.csv and checkpoint.npz, each whole or not at all."""
-        write_whole(self.folder / "log.csv", ("\n".join(self.log) + "\n").encode())
+        with whole_file(self.folder / "log.csv") as file:
+            file.write(("\n".join(self.log) + "\n").encode())
         arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
-        save_checkpoint(self.folder / "checkpoint.npz", arrays, self._meta())
+        meta = {**self.settings(), "step": self.step}
+        save_checkpoint(self.folder / "checkpoint.npz", arrays, meta)
 
 
 def _vector(arrays, name, size, path):

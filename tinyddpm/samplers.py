@@ -1,5 +1,6 @@
-"""From noise to images, step by step. A sampler is a generator: whoever runs it may look at every step."""
+"""From noise to images, step by step. A sampler is a generator: its user sees every step."""
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ class Step(NamedTuple):
 
 
 def predictor(model, theta, label=None):
-    """The model with these weights and labels as a function eps_hat = f(x_t, t) that samplers take."""
+    """The model with these weights and labels as what samplers take: eps_hat = predict(x_t, t)."""
     return lambda x_t, t: model.forward(x_t, t, Tape(theta), label)
 
 
@@ -58,6 +59,4 @@ def _ancestral(predict, schedule, x, rng, variance):
 
 def last(steps):
     """Run a sampler to its end; returns its images (N, ...)."""
-    for step in steps:
-        pass
-    return step.x
+    return deque(steps, maxlen=1).pop().x

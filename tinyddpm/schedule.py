@@ -11,10 +11,10 @@ from .device import array_module
 class Schedule:
     """The tables that follow from β_1 .. β_T. Entry 0 means clean, so ᾱ_{t-1} is alpha_bar[t - 1].
 
-        alpha[t]      α_t = 1 - β_t                        share of the signal's power that step t keeps
-        alpha_bar[t]  ᾱ_t = α_1 α_2 ... α_t                what is left of it after t steps; ᾱ_0 = 1
-        posterior_variance[t]  β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)      of x_{t-1} given x_t and x_0
-        times[t]      the time step to tell the network (t itself unless respaced)
+        alpha[t]      α_t = 1 - β_t               the share of the signal's power that step t keeps
+        alpha_bar[t]  ᾱ_t = α_1 α_2 ... α_t       what is left of it after t steps; ᾱ_0 = 1
+        posterior_variance[t]  β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)   of x_{t-1} given x_t and x_0
+        times[t]      the time step to tell the network: t itself, unless respaced
 
     All tables are float64 NumPy arrays (T + 1,).
     Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
@@ -49,11 +49,11 @@ class Schedule:
         Source     Ho et al. 2020, section 4; scaling as in Nichol & Dhariwal 2021's code
         """
         if T <= 1000 * last:
-            raise ValueError(f"a linear schedule of {T} steps: it needs more than {1000 * last:.0f}")
+            raise ValueError(f"a linear schedule of {T} steps: use more than {1000 * last:.0f}")
         return cls(np.linspace(first, last, T) * (1000 / T))
 
     def respaced(self, steps):
-        """The same process seen at `steps` of its T times, both ends included: sampling with fewer steps.
+        """The same process seen at `steps` of its T times, both ends included, to sample faster.
 
             β'_i = 1 - ᾱ_{t_i} / ᾱ_{t_{i-1}}
 

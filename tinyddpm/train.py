@@ -1,4 +1,4 @@
-"""The training loop: Algorithm 1 on many cores, with a log, pictures and checkpoints. It knows no data set."""
+"""The training loop: Algorithm 1 on many cores, with pictures and checkpoints on the way."""
 
 import math
 import signal
@@ -22,7 +22,7 @@ from .workers import Workers
 
 
 def train(run):
-    """Go on with a run until its last step, then draw what it has learnt; all files are in its folder.
+    """Go on with a run until its last step, then draw what it has learnt, all in its folder.
 
     Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
     """
@@ -58,8 +58,8 @@ def advance(run, workers):
     loss, norm = float(sum(losses)), clip_by_norm(grad, config.clip)
     if not math.isfinite(loss + norm):
         raise FloatingPointError(
-            f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the last checkpoint in "
-            f"{run.folder} is sound, but this run leads nowhere: start one with a smaller learning rate"
+            f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the checkpoint in "
+            f"{run.folder} is older and sound, but start a new run with a smaller learning rate"
         )
     lr = learning_rate(step, config.steps, config.lr, config.warmup, config.lr_end)
     run.adam.update(run.theta, grad, lr)

@@ -17,7 +17,7 @@ class UNetConfig:
     base: int = setting(32, "channels of the first level")
     multipliers: tuple[int, ...] = setting((1, 2, 2), "channels of each level, in units of base")
     blocks: int = setting(1, "residual blocks a level on the way down; up has one more")
-    attention_at: tuple[int, ...] = setting((7,), "sizes in pixels with attention after every block")
+    attention_at: tuple[int, ...] = setting((7,), "sizes with attention after every block")
     heads: int = setting(1, "heads of attention")
     groups: int = setting(8, "groups of GroupNorm")
     dropout: float = setting(0.0, "share of the numbers dropped in every residual block")
@@ -29,6 +29,10 @@ class UNetConfig:
         counts = [self.image_size, self.image_channels, self.base, self.blocks, *self.multipliers]
         if min(counts) < 1 or not self.multipliers or self.classes < 0:
             raise ValueError(f"{self}: sizes and counts must be positive")
+        if self.base % 2 or self.base < 4:
+            raise ValueError(f"a base of {self.base} channels: use an even number from 4 on")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"a dropout of {self.dropout}: use a share from 0 to below 1")
         for size in self.sizes[:-1]:
             if size % 2:
                 raise ValueError(
@@ -38,9 +42,9 @@ class UNetConfig:
         for size in self.attention_at:
             if size not in self.sizes:
                 raise ValueError(
-                    f"attention at {size} pixels, but the levels have {self.sizes}: choose among them"
+                    f"attention at {size} pixels, but levels have {self.sizes}: choose from them"
                 )
-        for channels in self.channels:
+        for channels in [self.base, *self.channels]:
             if channels % self.groups or channels % self.heads:
                 raise ValueError(
                     f"a level with {channels} channels cannot be split into {self.groups} groups "
@@ -59,7 +63,7 @@ class UNetConfig:
 
     @classmethod
     def ddpm_cifar10(cls):
-        """The network of the paper's CIFAR-10 results: 35,746,307 parameters (Ho et al. 2020, B)."""
+        """The network of the paper's CIFAR-10 results: 35,746,307 parameters (Ho et al. 2020)."""
         return cls(
             image_size=32, image_channels=3, base=128, multipliers=(1, 2, 2, 2), blocks=2,
             attention_at=(16,), heads=1, groups=32, dropout=0.1,
@@ -71,7 +75,7 @@ class UNet:
 
         eps_hat = unet.forward(x_t, t, tape, label)      x_t, eps_hat (N, H, W, C)   t, label (N,)
 
-    Down: at every size some residual blocks, then half the size. Middle: two blocks around attention.
+    Down: at every size some residual blocks, then half the size. Middle: block, attention, block.
     Up: the same sizes backwards, where each block also sees what the way down had at this point
     (skips, a stack: the last one pushed is the first one needed).
 
@@ -179,4 +183,4 @@ class UNet:
                 f"images of shape {x_t.shape}: this U-Net wants (N, {size}, {size}, {channels})"
             )
         if label is not None and not self.config.classes:
-            raise ValueError("labels for a U-Net without classes: set UNetConfig.classes or leave them out")
+            raise ValueError("labels for a U-Net without classes: leave them out, or set classes")

@@ -18,10 +18,10 @@ class Workers:
     job        an object that can be pickled. A method that is called through `run` takes
                (theta, grad, *part), may add to grad (P,), and returns something that can be pickled
     size       P, the length of theta and grad; `dtype` is theirs
-    count      how many processes; with 1 the job runs in this process and BLAS keeps its own threads
+    count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads
 
-    Use it as a context manager: leaving it ends the processes. They also end by themselves when this
-    process dies, and the shared memory has no name that could be left behind.
+    Use it as a context manager: leaving it ends the processes. They also end by themselves when
+    this process dies, and the shared memory has no name that could be left behind.
     """
 
     def __init__(self, job, size, count=1, dtype=np.float32):

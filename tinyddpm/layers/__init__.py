@@ -1,4 +1,4 @@
-"""One file per layer. Each has `forward(x, tape)` and, line for line its mirror, `backward(dy, tape)`."""
+"""One file per layer. Each has `forward(x, tape)` and its mirror `backward(dy, tape)`."""
 
 from .activation import Identity, SiLU
 from .attention import Attention

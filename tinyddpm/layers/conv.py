@@ -16,8 +16,8 @@ class Conv3x3:
 
     Backward   dW = Σ patches(x)ᵀ dy      db = Σ dy
                dx = patches(spread(dy)) Ŵ: what pixel i gave to output o through kernel cell k comes
-               back from o to i through k, so the kernel is turned by 180° and transposed: Ŵ (3, 3, D, C).
-               With stride 2, zeros stand between the pixels of dy, where no output was computed
+               back from o to i through k, so Ŵ (3, 3, D, C) is W turned by 180° and transposed;
+               with stride 2, spread puts zeros between dy's pixels, where no output was computed
     Keeps      x; the patches, nine times its size, are cut again when they are needed
     Raises     ValueError for stride 2 if H or W is odd
     Source     padding of stride 2 as in Ho et al. 2020's code
@@ -60,7 +60,7 @@ def _rows(a):
 def _patches(x, before, stride=1):
     """(N, H, W, C) -> (N, H/stride, W/stride, 9 C): a patch around every stride-th pixel.
 
-    `before` rows and columns of zeros are put in front of x and 2 - before behind it. In channels-last
+    `before` rows and columns of zeros are put in front of x, 2 - before behind it. In channels-last
     order a patch is three contiguous runs of three pixels, so cutting it is three plain copies.
     """
     n, h, w, c = x.shape
@@ -77,7 +77,7 @@ def _patches(x, before, stride=1):
 
 
 def _spread(a, stride):
-    """(N, H, W, C) -> (N, stride·H, stride·W, C): zeros between the pixels; `a` itself for stride 1."""
+    """(N, H, W, C) -> (N, stride·H, stride·W, C): zeros between the pixels, if stride is 2."""
     if stride == 1:
         return a
     n, h, w, c = a.shape

@@ -15,7 +15,7 @@ class Dropout:
 
     def __init__(self, rate):
         if not 0 <= rate < 1:
-            raise ValueError(f"a dropout rate of {rate}: use a number from 0 up to, not including, 1")
+            raise ValueError(f"a dropout rate of {rate}: use a number from 0 to below 1")
         self.rate = rate
 
     def forward(self, x, tape):

@@ -20,7 +20,7 @@ class Sinusoid:
 
     def __init__(self, dim):
         if dim % 2 or dim < 4:
-            raise ValueError(f"a sinusoidal embedding of {dim} numbers: use an even number from 4 on")
+            raise ValueError(f"a sinusoid of {dim} numbers: use an even number from 4 on")
         self.dim = dim
 
     def forward(self, t, tape):

@@ -7,12 +7,12 @@ from ..tape import ones, zeros
 class GroupNorm:
     """Normalise each image's channels in groups, then scale and shift every channel.
 
-        x̂ = (x - mean) r,   r = 1/√(var + tiny)        mean, var over (H, W, C/G) of an image's group
-        y = gain x̂ + bias                              x, y (N, H, W, C)   gain, bias (C,)
+        x̂ = (x - mean) r,   r = 1/√(var + tiny)      mean, var over (H, W, C/G) of an image's group
+        y = gain x̂ + bias                            x, y (N, H, W, C)   gain, bias (C,)
 
     Backward   dgain = Σ dy x̂      dbias = Σ dy
                dx = r (g - mean(g) - x̂ mean(g x̂))     with g = gain dy
-               the two means are the ways through `mean` and `var`, which every pixel of a group moves
+               the two means are the ways through `mean` and `var`, which each pixel moves
     Keeps      x - mean (N, H·W, C) and r (N, 1, C)
     Raises     ValueError if the groups do not divide the channels
     Source     Wu & He 2018, arXiv:1803.08494, section 3; tiny 1e-6 as in Ho et al. 2020's code
@@ -38,7 +38,8 @@ class GroupNorm:
 
     def backward(self, dy, tape):
         centred, r = tape.pop(self)
-        gain, dgain, dbias = self.gain.of(tape.theta), self.gain.of(tape.grad), self.bias.of(tape.grad)
+        gain = self.gain.of(tape.theta)
+        dgain, dbias = self.gain.of(tape.grad), self.bias.of(tape.grad)
         g = dy.reshape(centred.shape)
         mean_dy = _pixel_mean(g)  # (N, 1, C)
         mean_dy_x_hat = _pixel_mean(g * centred) * r

@@ -1,0 +1,61 @@
+"""The optimiser against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+
+from tinyddpm import Adam, clip_by_norm, learning_rate, update_ema
+
+
+def test_adam_takes_three_hand_computed_steps():
+    """Gradients 1, 1, -2 with decays 0.9 and 0.999; m, v and their corrections by hand."""
+    theta = np.array([1.0])
+    adam = Adam(theta)
+    m, v, wanted = 0.0, 0.0, 1.0
+    corrections = [(0.1, 0.001), (0.19, 0.001999), (0.271, 0.002997001)]
+    for gradient, (c1, c2) in zip((1.0, 1.0, -2.0), corrections):
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        wanted -= 0.01 * (m / c1) / (np.sqrt(v / c2) + 1e-8)
+        adam.update(theta, np.array([gradient]), 0.01)
+        assert theta[0] == pytest.approx(wanted, rel=1e-13)
+    assert adam.step == 3
+    v_hat = 0.005997001 / 0.002997001
+    assert theta[0] == pytest.approx(0.98 + 0.01 * (0.029 / 0.271) / np.sqrt(v_hat))
+
+
+def test_adams_first_step_is_lr_whatever_the_gradient():
+    theta = np.zeros(3)
+    Adam(theta).update(theta, np.array([1e-3, -1.0, 1e3]), 0.01)
+    assert np.allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
+
+
+def test_adam_finds_the_bottom_of_a_valley():
+    theta = np.array([3.0, -2.0])
+    adam = Adam(theta)
+    for step in range(2000):
+        adam.update(theta, np.array([100.0, 1.0]) * theta, learning_rate(step, 2000, 0.05, 10, 0.0))
+    assert np.abs(theta).max() < 1e-3
+
+
+def test_clipping_shortens_long_gradients_and_leaves_the_rest():
+    long, short, none = np.array([3.0, 4.0]), np.array([0.3, 0.4]), np.zeros(2)
+    assert clip_by_norm(long, 1.0) == 5 and np.allclose(long, [0.6, 0.8])
+    assert clip_by_norm(short, 1.0) == 0.5 and short.tolist() == [0.3, 0.4]
+    assert clip_by_norm(none, 1.0) == 0 and none.tolist() == [0, 0]
+
+
+def test_learning_rate_rises_stays_or_falls():
+    rates = [learning_rate(step, 100, 2.0, 10) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.2 * k for k in range(1, 11)]) and set(rates[10:]) == {2.0}
+    falling = [learning_rate(step, 100, 2.0, 10, 0.1) for step in range(100)]
+    assert falling[10] == 2 and falling[55] == pytest.approx(1.1) and falling[99] < 0.21
+    assert (np.diff(falling[10:]) < 0).all()
+
+
+def test_ema_forgets_its_start_and_then_moves_slowly():
+    ema = np.array([100.0])
+    for step in range(1, 200):
+        update_ema(ema, np.array([1.0]), step, 0.9999)
+    assert ema[0] == pytest.approx(1, abs=1e-3)
+    late = np.array([0.0])
+    update_ema(late, np.array([1.0]), 10**7, 0.9999)
+    assert late[0] == pytest.approx(1e-4)

@@ -1,0 +1,269 @@
+"""The training loop: it learns, resumes bit for bit, stops when asked, and leaves the files it promises."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from importlib import import_module
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyddpm import Dataset, Run, TrainConfig, UNetConfig, load_checkpoint, train
+from tinyddpm.workers import Workers
+
+loop = import_module("tinyddpm.train")  # `tinyddpm.train` is the function of the same name
+
+UNET = UNetConfig(
+    image_size=8, base=4, multipliers=(1, 2), attention_at=(), groups=2, dropout=0.1, classes=3
+)
+CONFIG = TrainConfig(
+    steps=11, batch=6, micro_batch=2, lr=3e-3, warmup=2, lr_end=0.1, T=50, every=4,
+    preview_steps=3, final_steps=5, ema_decay=0.9,
+)  # fmt: skip
+STATE = ("checkpoint.npz", "log.csv", "config.json")
+
+
+def stripes(n=20):
+    """Images that are dark, light or half of each, by label."""
+    labels = np.arange(n) % 3
+    images = np.zeros((n, 8, 8, 1), np.uint8)
+    images[labels == 1] = 255
+    images[labels == 2, 4:] = 255
+    return Dataset("stripes", images, labels)
+
+
+def start(folder, **changes):
+    return Run.start(UNET, replace(CONFIG, **changes), stripes(), folder)
+
+
+def resume(folder, **changes):
+    return Run.resume(folder, lambda name: stripes(), **changes)
+
+
+def content(folder):
+    """Every file of a run: {name: bytes}."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = start(tmp_path_factory.mktemp("runs") / "run")
+    train(run)
+    return run
+
+
+def test_a_run_leaves_the_files_it_promises(finished):
+    assert sorted(content(finished.folder)) == [
+        "checkpoint.npz", "config.json", "denoising.gif", "denoising.png", "forward.png",
+        "log.csv", "loss.png", "samples/stripes-000004.png", "samples/stripes-000008.png",
+        "samples/stripes-final.png",
+    ]  # fmt: skip
+    rows = list(csv.DictReader((finished.folder / "log.csv").read_text().splitlines()))
+    assert [int(row["step"]) for row in rows] == list(range(1, 12))
+    assert all(float(row["loss"]) > 0 and float(row["gradient"]) > 0 for row in rows)
+    assert float(rows[0]["lr"]) == pytest.approx(1.5e-3)
+    settings = json.loads((finished.folder / "config.json").read_text())
+    assert settings["data"] == "stripes" and settings["train"]["steps"] == 11
+    assert UNetConfig(**settings["unet"]) == UNET
+    for name in content(finished.folder):
+        if name.endswith(("png", "gif")):
+            with Image.open(finished.folder / name) as picture:
+                picture.verify()
+    with Image.open(finished.folder / "denoising.gif") as gif:
+        assert gif.n_frames == CONFIG.final_steps
+
+
+class StopAt:
+    """Presses Ctrl-C in a run's n-th step."""
+
+    def __init__(self, monkeypatch, n):
+        self.before, self.n = loop.advance, n
+        monkeypatch.setattr(loop, "advance", self)
+
+    def __call__(self, run, workers):
+        loss = self.before(run, workers)
+        if run.step == self.n:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bytes(
+    finished, tmp_path, monkeypatch, n, capsys
+):
+    with monkeypatch.context() as patch:
+        StopAt(patch, n)
+        with pytest.raises(KeyboardInterrupt):
+            train(start(tmp_path / "run"))
+    assert "finishing this step" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "run/checkpoint.npz").meta["step"] == n
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(resume(tmp_path / "run"))
+    assert content(tmp_path / "run") == content(finished.folder)
+
+
+def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes(
+    finished, tmp_path, monkeypatch
+):
+    """As after kill -9 or a power cut: the log is ahead of the checkpoint, a picture is missing."""
+    with monkeypatch.context() as patch:
+        StopAt(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            train(start(tmp_path / "run"))
+    shutil.copy(finished.folder / "log.csv", tmp_path / "run/log.csv")
+    (tmp_path / "run/samples/stripes-000004.png").unlink(missing_ok=True)
+    train(resume(tmp_path / "run"))
+    assert content(tmp_path / "run") == content(finished.folder)
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
+    def advance(run, workers):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("went on")
+
+    monkeypatch.setattr(loop, "advance", advance)
+    with pytest.raises(KeyboardInterrupt):
+        train(start(tmp_path / "run"))
+    assert load_checkpoint(tmp_path / "run/checkpoint.npz").meta["step"] == 0
+
+
+def test_two_workers_give_the_same_bytes_each_time_and_the_numbers_of_one(finished, tmp_path):
+    runs = [start(tmp_path / name, workers=2) for name in "ab"]
+    for run in runs:
+        train(run)
+    assert np.array_equal(runs[0].theta, runs[1].theta)
+    assert (runs[0].folder / "log.csv").read_bytes() == (runs[1].folder / "log.csv").read_bytes()
+    assert np.allclose(runs[0].theta, finished.theta, atol=1e-4)
+
+
+def test_drawing_pictures_does_not_change_the_training(finished, tmp_path):
+    run = start(tmp_path / "run", every=100, final_steps=2)
+    train(run)
+    assert np.array_equal(run.theta, finished.theta) and np.array_equal(run.ema, finished.ema)
+
+
+def test_the_seed_changes_the_run(finished, tmp_path):
+    run = start(tmp_path / "run", seed=1)
+    train(run)
+    assert not np.allclose(run.theta, finished.theta, atol=1e-3)
+
+
+def test_the_loss_is_the_mean_over_the_batch_and_the_gradient_is_its_slope(tmp_path):
+    """However the batch is cut: one micro-batch of all gives what its parts' shares add up to."""
+    run = start(tmp_path / "run")
+    learner = loop.Learner(run.unet, run.schedule, run.config)
+    with Workers(learner, run.theta.size) as workers:
+        losses, grad = workers.run("gradient", run.theta, loop._parts(run))
+        theta = run.theta + 1e-2 * grad / np.linalg.norm(grad)
+        more, _ = workers.run("gradient", theta, loop._parts(run))
+    assert len(losses) == 3 and 0.7 < sum(losses) < 1.3
+    assert (sum(more) - sum(losses)) / 1e-2 == pytest.approx(np.linalg.norm(grad), rel=0.05)
+
+
+def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):
+    run = start(tmp_path / "run", label_drop=1.0)
+    learner = loop.Learner(run.unet, run.schedule, run.config)
+    with Workers(learner, run.theta.size) as workers:
+        _, grad = workers.run("gradient", run.theta, loop._parts(run))
+    table = next(p for p in run.unet.layout.params if p.name.endswith("table")).of(grad)
+    assert not table[:3].any() and table[3].any()
+
+
+def test_it_learns_and_draws_what_it_was_shown(tmp_path):
+    config = replace(
+        CONFIG, steps=300, batch=16, micro_batch=16, every=1000, lr=1e-2, warmup=10, final_steps=25
+    )
+    run = Run.start(replace(UNET, base=8, dropout=0.0), config, stripes(48), tmp_path / "run")
+    train(run)
+    losses = [float(row.split(",")[1]) for row in run.log[1:]]
+    assert np.mean(losses[-50:]) < 0.12 < np.mean(losses[:10])
+    with Image.open(run.folder / "samples/stripes-final.png") as picture:
+        pixels = np.asarray(picture)[::2, ::2].astype(float)
+    rows = [pixels[2 + 10 * k : 10 + 10 * k, 2:10] for k in range(3)]  # the first of each label
+    assert rows[0].mean() < 90 and rows[1].mean() > 165
+    assert rows[2][:4].mean() + 100 < rows[2][4:].mean()
+
+
+def test_a_run_without_labels_draws_and_resumes(tmp_path):
+    unet = replace(UNET, classes=0)
+    run = Run.start(unet, replace(CONFIG, steps=2), stripes(), tmp_path / "run")
+    train(run)
+    assert resume(run.folder).step == 2
+
+
+def test_a_folder_that_is_taken_is_left_alone(tmp_path):
+    runs = [start(tmp_path / "run") for _ in range(3)]
+    assert [run.folder.name for run in runs] == ["run", "run-2", "run-3"]
+
+
+def test_resuming_may_change_the_number_of_steps(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    run = resume(tmp_path / "run", steps=13)
+    train(run)
+    assert run.step == 13 and len(run.log) == 14
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad):
+    run = start(tmp_path / "run")
+    before = content(run.folder)
+    run.theta[:] = bad
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match="smaller learning"):
+        train(run)
+    assert content(run.folder) == before
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"steps": 0}, "steps of 0: use 1 or more"),
+        ({"micro_batch": 0}, "micro_batch of 0"),
+        ({"lr": 0.0}, "lr of 0.0: use a number above 0"),
+        ({"lr": float("nan")}, "lr of nan"),
+        ({"label_drop": 1.5}, "label_drop of 1.5: use a number from 0 to 1"),
+        ({"final_steps": 51}, "final_steps of 51: use 2 to T = 50"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_with_a_sentence(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(CONFIG, **change)
+
+
+def test_resuming_what_is_no_run_is_refused_with_a_sentence(finished, tmp_path):
+    with pytest.raises(FileNotFoundError, match="name the folder of a run"):
+        resume(tmp_path)
+    shutil.copytree(finished.folder, tmp_path / "run")
+    path = tmp_path / "run/checkpoint.npz"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        resume(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_network_is_refused_by_name(finished, tmp_path):
+    from tinyddpm import save_checkpoint
+
+    arrays, meta = load_checkpoint(finished.folder / "checkpoint.npz")
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, {**arrays, "ema": arrays["ema"][:-1]}, meta)
+    with pytest.raises(ValueError, match="ema should have .* numbers, but"):
+        resume(tmp_path)
+    save_checkpoint(path, {name: arrays[name] for name in ("theta", "ema", "m")}, meta)
+    with pytest.raises(ValueError, match="v should have .* but nothing came"):
+        resume(tmp_path)
+    meta["train"]["step_count"] = 3
+    save_checkpoint(path, arrays, meta)
+    with pytest.raises(ValueError, match="no setting 'step_count'; the nearest is 'steps'"):
+        resume(tmp_path)
+
+
+def test_data_of_another_shape_is_refused(tmp_path):
+    images = np.zeros((9, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="but the U-Net is for 8 pixels and 1 channels"):
+        Run(UNET, CONFIG, Dataset("colour", images, np.zeros(9, int)), tmp_path)

@@ -1,0 +1,116 @@
+"""The U-Net of the paper: its size, its first loss, and the configs that it refuses."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tinyddpm import Adam, Schedule, Tape, UNet, UNetConfig, q_sample, simple_loss
+from tinyddpm.layers import Conv3x3
+
+
+def test_the_papers_network_has_35746307_parameters_in_328_arrays():
+    layout = UNet(UNetConfig.ddpm_cifar10()).layout
+    assert layout.size == 35_746_307
+    assert len(layout.params) == len({p.name for p in layout.params}) == 328
+    sizes = {}
+    for param in layout.params:
+        room = re.split(r"[.]", param.name)[0]
+        sizes[room] = sizes.get(room, 0) + int(np.prod(param.shape))
+    assert sizes == {
+        "condition": 328_704, "conv_in": 3_584, "middle": 2_888_704, "norm_out": 256,
+        "conv_out": 3_459,
+        "down0": 870_272, "down1": 3_480_320, "down2": 3_215_104, "down3": 2_625_024,
+        "up3": 6_692_608, "up2": 6_692_608, "up1": 7_155_712, "up0": 1_789_952,
+    }  # fmt: skip  (the published checkpoint's sizes, block by block)
+
+
+def test_padding_of_stride_2_is_at_the_bottom_and_the_right(layout, rng):
+    conv = Conv3x3(layout, "c", 1, 1, stride=2)
+    x, theta = rng.standard_normal((1, 4, 4, 1)), np.zeros(layout.size)
+    conv.W.of(theta)[...] = rng.standard_normal((3, 3, 1, 1))
+    y = conv.forward(x, Tape(theta))[0, :, :, 0]
+    W, padded = conv.W.of(theta)[:, :, 0, 0], np.pad(x[0, :, :, 0], (0, 1))
+    for i in range(2):
+        for j in range(2):
+            assert np.isclose(y[i, j], (padded[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] * W).sum())
+
+
+def test_convolution_equals_the_naive_loops(layout, rng):
+    conv = Conv3x3(layout, "c", 2, 3)
+    theta = rng.standard_normal(layout.size)
+    W, b = conv.W.of(theta), conv.b.of(theta)
+    x = rng.standard_normal((2, 3, 5, 2))
+    y = conv.forward(x, Tape(theta))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for i in range(3):
+        for j in range(5):
+            wanted = np.einsum("nabc,abcd->nd", padded[:, i : i + 3, j : j + 3], W) + b
+            assert np.allclose(y[:, i, j], wanted)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"groups": 3}, "16 channels cannot be split into 3 groups"),
+        ({"heads": 5}, "and 5 heads"),
+        ({"image_size": 30}, "halve 30 pixels 2 times, but 15 is odd"),
+        ({"attention_at": (8,)}, r"attention at 8 pixels, but levels have \[28, 14, 7\]"),
+        ({"multipliers": ()}, "must be positive"),
+        ({"base": 0}, "must be positive"),
+        ({"base": 2, "multipliers": (1,), "attention_at": (28,), "groups": 1}, "base of 2"),
+        ({"base": 12, "multipliers": (2, 4), "attention_at": ()}, "12 channels cannot be split"),
+        ({"classes": -1}, "must be positive"),
+        ({"dropout": 1.0}, "a dropout of 1.0"),
+    ],
+)
+def test_a_config_that_cannot_work_is_refused_with_a_sentence(change, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        replace(UNetConfig(base=16), **change)
+
+
+def test_images_and_labels_that_do_not_fit_are_refused(rng):
+    unet = UNet(UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=()))
+    tape = Tape(unet.layout.init(rng))
+    with pytest.raises(ValueError, match=r"\(2, 8, 8, 3\): this U-Net wants \(N, 8, 8, 1\)"):
+        unet.forward(np.zeros((2, 8, 8, 3), np.float32), np.array([1, 2]), tape)
+    with pytest.raises(ValueError, match="labels for a U-Net without classes"):
+        unet.forward(np.zeros((1, 8, 8, 1), np.float32), np.array([1]), tape, np.array([0]))
+
+
+def test_layers_refuse_what_they_cannot_split(layout):
+    with pytest.raises(ValueError, match="odd: 5×6 pixels cannot be halved"):
+        Conv3x3(layout, "odd", 1, 1, stride=2).forward(np.zeros((1, 5, 6, 1)), Tape(np.zeros(10)))
+
+
+SMALL = UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), groups=4, classes=4)
+
+
+def test_the_first_loss_is_about_one(rng):
+    unet, schedule = UNet(SMALL), Schedule.linear()
+    theta = unet.layout.init(rng)
+    x0, eps = rng.standard_normal((2, 64, 8, 8, 1), np.float32)
+    t, label = rng.integers(1, 1001, 64), rng.integers(0, 5, 64)
+    loss = simple_loss(unet, x0, t, eps, schedule, Tape(theta), label)
+    assert abs(loss - 1) < 0.05
+
+
+def test_signals_keep_their_size_through_a_layer_of_new_weights(layout, rng):
+    conv = Conv3x3(layout, "c", 32, 32)
+    y = conv.forward(rng.standard_normal((4, 16, 16, 32)), Tape(layout.init(rng, np.float64)))
+    assert 0.8 < y[:, 1:-1, 1:-1].std() < 1.2
+
+
+def test_one_batch_can_be_overfitted(rng):
+    unet, schedule = UNet(SMALL), Schedule.linear()
+    theta = unet.layout.init(rng)
+    adam = Adam(theta)
+    x0, eps = np.sign(rng.standard_normal((2, 4, 8, 8, 1), np.float32))
+    t, label = np.array([150, 300, 500, 800]), np.arange(4)
+    for _ in range(250):
+        grad = np.zeros_like(theta)
+        loss = simple_loss(unet, x0, t, eps, schedule, Tape(theta, grad), label)
+        adam.update(theta, grad, 4e-3)
+    assert loss < 0.01
+    assert q_sample(x0, t, eps, schedule).dtype == np.float32
