@@ -67,7 +67,7 @@ def in_colour(x):
     return (1 - x) / 2 * COLOURS[0] + (1 + x) / 2 * COLOURS[1]
 
 
-def main(path="grid.png", steps=STEPS):
+def main(path="grid.png", steps=STEPS, count=200):
     rng = np.random.default_rng(0)
     model, schedule = OneHiddenLayer(SIDE * SIDE), Schedule.linear()
     theta = model.layout.init(rng)
@@ -83,13 +83,13 @@ def main(path="grid.png", steps=STEPS):
         if (step + 1) % 1000 == 0:
             print(f"step {step + 1:5}  loss {loss:.3f}")
 
-    noise = rng.standard_normal((200, SIDE, SIDE, 1), np.float32)
+    noise = rng.standard_normal((count, SIDE, SIDE, 1), np.float32)
     rows = [("noise", in_colour(noise[:10]))]
     for t, x, _ in ancestral(predictor(model, theta), schedule, noise, rng):  # Algorithm 2
         if t in (600, 400, 300, 200, 100, 0):
             rows.append((f"t = {t}", in_colour(x[:10])))
     save(labelled_grid(rows, scale=5), path)
-    print(f"{flawless(x):.0%} of {len(x)} grids are flawless checkerboards; ten are in {path}")
+    print(f"{flawless(x):.0%} of {count} grids are flawless checkerboards; ten are in {path}")
 
 
 if __name__ == "__main__":

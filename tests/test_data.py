@@ -237,8 +237,3 @@ def test_every_epoch_shows_every_image_once_in_a_new_order():
     assert not np.array_equal(*epochs)
     assert not np.array_equal(epochs[0][:4], batch_indices(12, 4, 0, 6))
     assert np.array_equal(epochs[0][4:8], batch_indices(12, 4, 1, 5))
-
-
-def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="batch of 13 from 12 images"):
-        batch_indices(12, 13, 0, 0)

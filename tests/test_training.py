@@ -1,4 +1,4 @@
-"""The training loop: it learns, resumes bit for bit, stops when asked, and leaves the files it promises."""
+"""The training loop learns, resumes bit for bit, stops when asked, and leaves what it promises."""
 
 import csv
 import json
@@ -263,7 +263,19 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(finished, tmp_path):
         resume(tmp_path)
 
 
-def test_data_of_another_shape_is_refused(tmp_path):
-    images = np.zeros((9, 8, 8, 3), np.uint8)
-    with pytest.raises(ValueError, match="but the U-Net is for 8 pixels and 1 channels"):
-        Run(UNET, CONFIG, Dataset("colour", images, np.zeros(9, int)), tmp_path)
+@pytest.mark.parametrize(
+    "shape, labels, sentence",
+    [
+        ((9, 8, 8, 3), 0, "for 8 pixels a side and 1 channels"),
+        ((9, 8, 8, 1), 3, "labels from 3 to 3, but the U-Net has 3 classes"),
+        ((9, 8, 8, 1), -1, "labels from -1 to -1"),
+        ((5, 8, 8, 1), 0, "a batch of 6 from 5 images"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_before_anything_is_written(
+    tmp_path, shape, labels, sentence
+):
+    data = Dataset("other", np.zeros(shape, np.uint8), np.full(shape[0], labels))
+    with pytest.raises(ValueError, match=sentence):
+        Run.start(UNET, CONFIG, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

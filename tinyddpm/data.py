@@ -66,10 +66,7 @@ def batch_indices(count, batch, step, seed):
     """Which of `count` images are in the batch of a step; a function of (seed, step) alone.
 
     Every epoch is a new random order, cut into count // batch batches; what is left over rests.
-    Raises     ValueError if there are fewer images than a batch takes
     """
-    if batch > count:
-        raise ValueError(f"a batch of {batch} from {count} images: use a batch of at most {count}")
     epoch, k = divmod(step, count // batch)
     return _order(count, seed, epoch)[k * batch : (k + 1) * batch]
 

@@ -7,7 +7,7 @@ from .data import Dataset
 from .randomness import generator
 
 
-def offline_digits(count=20000, seed=0, size=28):
+def offline_digits(count=10000, seed=0, size=28):
     """Digits 0 .. 9, each shifted, turned, slanted and thickened at random: a function of the seed.
 
     images     bytes (count, size, size, 1);  labels (count,), as many of each digit

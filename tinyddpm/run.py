@@ -56,6 +56,7 @@ class Run:
     """
 
     def __init__(self, unet_config, config, dataset, folder):
+        _check_data(dataset, unet_config, config.batch)
         self.folder, self.config, self.dataset = Path(folder), config, dataset
         self.unet = UNet(unet_config)
         self.schedule = Schedule.linear(config.T)
@@ -63,11 +64,6 @@ class Run:
         self.ema = self.theta.copy()
         self.adam = Adam(self.theta)
         self.log = ["step,loss,gradient,lr"]
-        if dataset.images.shape[1:] != (*2 * [unet_config.image_size], unet_config.image_channels):
-            raise ValueError(
-                f"{dataset.name} has images of shape {dataset.images.shape[1:]}, but the U-Net is "
-                f"for {unet_config.image_size} pixels and {unet_config.image_channels} channels"
-            )
 
     @property
     def step(self):
@@ -129,6 +125,23 @@ class Run:
         arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
         meta = {**self.settings(), "step": self.step}
         save_checkpoint(self.folder / "checkpoint.npz", arrays, meta)
+
+
+def _check_data(dataset, unet, batch):
+    """ValueError unless a U-Net of this config can learn from batches of this data set."""
+    count, *shape = dataset.images.shape
+    if shape != [unet.image_size, unet.image_size, unet.image_channels]:
+        raise ValueError(
+            f"{dataset.name} has images of shape {tuple(shape)}, but the U-Net is for "
+            f"{unet.image_size} pixels a side and {unet.image_channels} channels"
+        )
+    if unet.classes and not 0 <= dataset.labels.min() <= dataset.labels.max() < unet.classes:
+        raise ValueError(
+            f"{dataset.name} has labels from {dataset.labels.min()} to {dataset.labels.max()}, "
+            f"but the U-Net has {unet.classes} classes: they count from 0"
+        )
+    if batch > count:
+        raise ValueError(f"a batch of {batch} from {count} images: use a smaller batch")
 
 
 def _vector(arrays, name, size, path):

@@ -1,0 +1,140 @@
+"""Pictures show the right pixels at the right places; the progress line suits where it is shown."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tinyddpm import progress as progress_module
+from tinyddpm.pictures import grid, labelled_grid, loss_curve, save, save_gif, smooth, to_bytes
+from tinyddpm.progress import Progress, clock
+
+
+def test_bytes_are_rounded_and_clipped():
+    values = np.array([-2, -1, -0.999, 0, 1, 1.5])
+    assert to_bytes(values).tolist() == [0, 0, 0, 128, 255, 255]
+    every = np.arange(256)
+    assert (to_bytes(every / 127.5 - 1) == every).all()  # the inverse of what is read
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grid_puts_images_row_by_row(channels, rng):
+    images = rng.uniform(-1, 1, (5, 4, 3, channels))
+    picture = np.asarray(grid(images, columns=2, scale=2)).reshape(40, 24, -1)[::2, ::2]
+    assert picture.shape == (3 * 6 + 2, 2 * 5 + 2, channels)
+    assert (picture[2:6, 7:10] == to_bytes(images[1])).all()
+    assert (picture[14:18, 2:5] == to_bytes(images[4])).all()
+
+
+def test_a_channel_is_a_colour_and_not_a_third_of_the_picture():
+    red = np.full((1, 4, 4, 3), -1.0)
+    red[..., 0] = 1
+    assert grid(red, 1).getpixel((6, 6)) == (255, 0, 0)
+
+
+def test_labelled_grid_gif_and_curve_are_readable_files(tmp_path, rng):
+    images = rng.uniform(-1, 1, (3, 8, 8, 1))
+    rows = [("one", images), ("two", images)]
+    save(labelled_grid(rows, head=["a", "b", "c"]), tmp_path / "l.png")
+    frames = [grid(k * images, 3) for k in (0, 0.5, 1)]
+    save_gif(frames, tmp_path / "g.gif", frame_s=0.1, last_s=1)
+    save(loss_curve(np.exp(-np.arange(500) / 100) + 0.02), tmp_path / "c.png")
+    save(loss_curve([1.0]), tmp_path / "one.png")
+    with Image.open(tmp_path / "g.gif") as gif:
+        durations = []
+        for k in range(gif.n_frames):
+            gif.seek(k)
+            durations.append(gif.info["duration"])
+        assert durations == [100, 100, 1000] and gif.info["loop"] == 0
+    for name in ("l.png", "c.png", "one.png"):
+        with Image.open(tmp_path / name) as picture:
+            picture.load()
+            assert len(np.unique(np.asarray(picture))) > 2
+
+
+def test_smooth_is_the_mean_of_the_last_values(rng):
+    losses = rng.random(250)
+    average = smooth(losses, 100)
+    assert average[0] == losses[0] and average[9] == pytest.approx(losses[:10].mean())
+    assert average[249] == pytest.approx(losses[150:].mean())
+
+
+class Screen(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """A clock that stands still unless told otherwise."""
+    time = [100.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: time[0])
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    return time
+
+
+def show(progress, now, steps):
+    with progress:
+        for done in range(1, steps + 1):
+            now[0] += 1
+            progress.show(done, "loss 0.1234")
+
+
+def test_on_a_terminal_it_is_one_line_redrawn(now):
+    screen = Screen()
+    show(Progress("training", 1000, unit="images", per=32, stream=screen), now, 100)
+    assert screen.getvalue().count("\n") == 1 and screen.getvalue().endswith("\n")
+    last = screen.getvalue().rstrip().split("\r")[-1]
+    assert last == "training  100/1,000   10%  loss 0.1234  32 images/s  1:40, 15:00 left"
+
+
+def test_on_a_terminal_it_is_redrawn_ten_times_a_second_at_most(now):
+    screen = Screen()
+    with Progress("x", 10_000, stream=screen) as progress:
+        for done in range(1, 1001):
+            now[0] += 0.001
+            progress.show(done)
+    assert 8 <= screen.getvalue().count("\r") <= 12
+
+
+@pytest.mark.parametrize("place", ["pipe", "CI", "dumb"])
+def test_elsewhere_it_is_plain_lines_now_and_then(now, place, monkeypatch):
+    if place == "CI":
+        monkeypatch.setenv("CI", "true")
+    if place == "dumb":
+        monkeypatch.setenv("TERM", "dumb")
+    stream = io.StringIO() if place == "pipe" else Screen()
+    show(Progress("training", 1000, stream=stream), now, 100)
+    assert "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
+    assert 4 <= stream.getvalue().count("\n") <= 7
+    assert stream.getvalue().startswith("training  2/1,000")
+
+
+def test_a_resumed_run_counts_only_what_it_did_itself(now):
+    stream = io.StringIO()
+    with Progress("training", 1000, start=500, stream=stream) as progress:
+        now[0] += 50
+        progress.show(550)
+    assert "0:50, 7:30 left" in stream.getvalue()
+
+
+def test_clear_leaves_an_empty_line(now):
+    screen = Screen()
+    progress = Progress("x", 10, stream=screen)
+    progress.show(1)
+    progress.clear()
+    assert screen.getvalue().split("\r")[-2].strip() == "" and screen.getvalue().endswith("\r")
+
+
+def test_the_line_fits_the_terminal(now, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    screen = Screen()
+    show(Progress("a title that is long enough", 1000, stream=screen), now, 3)
+    assert max(len(line) for line in screen.getvalue().rstrip("\n").split("\r")) <= 29
+
+
+def test_clock():
+    shown = [clock(seconds) for seconds in (0, 59.6, 61, 3600, 90061)]
+    assert shown == ["0:00", "1:00", "1:01", "1:00:00", "25:01:01"]
