@@ -54,7 +54,11 @@ def main():
         if run:
             print(f"stopped at step {run.step:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
-    print(f"done: {run.folder}/samples/{run.dataset.name}-final.png and {run.folder}/denoising.gif")
+    recent = run.losses[-100:]
+    print(
+        f"done: the loss of the last {len(recent)} steps was {sum(recent) / len(recent):.4f}; see "
+        f"{run.folder}/samples/{run.dataset.name}-final.png and {run.folder}/denoising.gif"
+    )
 
 
 def parse():

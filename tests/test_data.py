@@ -173,9 +173,7 @@ def test_mirrors_that_never_answer_are_given_up_soon(tiny_mnist, tmp_path, monke
     assert time.monotonic() - began < 10 and not any(tmp_path.iterdir())
 
 
-def test_a_cache_that_cannot_be_written_does_not_stop_the_work(
-    tiny_mnist, tmp_path, serve, capsys
-):
+def test_a_cache_that_cannot_be_written_does_not_stop_the_work(tiny_mnist, tmp_path, serve, capsys):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6
     assert "could not be written" in capsys.readouterr().out

@@ -5,8 +5,12 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,6 +125,23 @@ def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes
     assert content(tmp_path / "run") == content(finished.folder)
 
 
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
+    changes = {"steps": 60, "every": 7}
+    train(start(tmp_path / "whole", **changes))
+    start(tmp_path / "run", **changes)
+    script = "import sys, test_training as t; t.train(t.resume(t.Path(sys.argv[1])))"
+    for delay in (0.6, 0.8, 1.0, 1.2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "run"],
+            cwd=Path(__file__).parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+    train(resume(tmp_path / "run"))
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
 def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
     def advance(run, workers):
         os.kill(os.getpid(), signal.SIGINT)
@@ -181,8 +202,7 @@ def test_it_learns_and_draws_what_it_was_shown(tmp_path):
     )
     run = Run.start(replace(UNET, base=8, dropout=0.0), config, stripes(48), tmp_path / "run")
     train(run)
-    losses = [float(row.split(",")[1]) for row in run.log[1:]]
-    assert np.mean(losses[-50:]) < 0.12 < np.mean(losses[:10])
+    assert np.mean(run.losses[-50:]) < 0.12 < np.mean(run.losses[:10])
     with Image.open(run.folder / "samples/stripes-final.png") as picture:
         pixels = np.asarray(picture)[::2, ::2].astype(float)
     rows = [pixels[2 + 10 * k : 10 + 10 * k, 2:10] for k in range(3)]  # the first of each label

@@ -18,12 +18,12 @@ def test_the_papers_network_has_35746307_parameters_in_328_arrays():
     for param in layout.params:
         room = re.split(r"[.]", param.name)[0]
         sizes[room] = sizes.get(room, 0) + int(np.prod(param.shape))
-    assert sizes == {
+    assert sizes == {  # as in the published checkpoint, block by block
         "condition": 328_704, "conv_in": 3_584, "middle": 2_888_704, "norm_out": 256,
         "conv_out": 3_459,
         "down0": 870_272, "down1": 3_480_320, "down2": 3_215_104, "down3": 2_625_024,
         "up3": 6_692_608, "up2": 6_692_608, "up1": 7_155_712, "up0": 1_789_952,
-    }  # fmt: skip  (the published checkpoint's sizes, block by block)
+    }  # fmt: skip
 
 
 def test_padding_of_stride_2_is_at_the_bottom_and_the_right(layout, rng):

@@ -45,7 +45,7 @@ def draw_final(run, workers, check):
     pictures.save(_loss_picture(run), run.folder / "loss.png")
 
 
-def predictor(run, workers, label=None):
+def _predictor(run, workers, label=None):
     """What samplers take: eps_hat = predict(x_t, t), by the averaged weights on all workers."""
     size = run.config.micro_batch
 
@@ -85,7 +85,7 @@ def _sampling(run, workers, steps, check):
     noise, labels = _noise_and_labels(run)
     variance = "large" if steps == run.schedule.T else "small"
     rng = generator(run.config.seed, "pictures", 1)
-    chain = ancestral(predictor(run, workers, labels), schedule, noise, rng, variance)
+    chain = ancestral(_predictor(run, workers, labels), schedule, noise, rng, variance)
     with Progress(f"drawing {len(noise)} images", steps) as progress:
         for done, step in enumerate(chain, 1):
             check()
@@ -104,12 +104,11 @@ def _forward_picture(run, workers):
         x0 = np.repeat(to_unit(image[None]), len(times), axis=0)
         x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
         label = np.full(len(times), label) if run.unet.config.classes else None
-        x0_hat = predict_x0(x_t, t, predictor(run, workers, label)(x_t, t), run.schedule)
+        x0_hat = predict_x0(x_t, t, _predictor(run, workers, label)(x_t, t), run.schedule)
         rows.append(("x_t", np.concatenate([x0[:1], x_t])))
         rows.append(("x0 estimate", np.concatenate([x0[:1], x0_hat])))
     return pictures.labelled_grid(rows, head=["x0", *(f"t = {t}" for t in times)])
 
 
 def _loss_picture(run):
-    losses = [float(row.split(",")[1]) for row in run.log[1:]]
-    return pictures.loss_curve(losses, f"{run.dataset.name}: loss, and its mean over 100 steps")
+    return pictures.loss_curve(run.losses, f"{run.dataset.name}: loss, and its mean over 100 steps")

@@ -78,7 +78,7 @@ def slope_gap(f, z, grad, v, derivative=complex_step):
 def adjoint_gap(forward, backward, theta, *inputs, seed=0):
     """How far `backward` is from the transpose of a forward that is linear in its inputs.
 
-        gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; there is no step to choose
+    gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; there is no step to choose
     """
     tape = Tape(theta, np.zeros_like(theta))
     image = forward(*inputs, tape)

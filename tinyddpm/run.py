@@ -70,6 +70,11 @@ class Run:
         """How many steps have been done."""
         return self.adam.step
 
+    @property
+    def losses(self):
+        """The loss of every step so far, from the log."""
+        return [float(row.split(",")[1]) for row in self.log[1:]]
+
     @classmethod
     def start(cls, unet_config, config, dataset, folder):
         """A new run in a new folder: `folder`, or `folder`-2, -3, ... if it is taken."""
@@ -105,6 +110,8 @@ class Run:
             _vector(arrays, name, run.theta.size, path) for name in ("theta", "ema", "m", "v")
         )
         run.adam.step = meta["step"]
+        for part in run.folder.rglob(".*.part"):
+            part.unlink()  # what a killed process was writing
         log = run.folder / "log.csv"
         if log.exists():  # it may be ahead of the checkpoint
             run.log = log.read_text().splitlines()[: run.step + 1]
