@@ -7,13 +7,25 @@ noise schedule, Algorithm 1 (training) and Algorithm 2 (sampling) of Ho et al. 2
 printed says how many of the grids it draws are flawless checkerboards.
 """
 
-import sys
+import argparse
 
 import numpy as np
 
-from tinyddpm import Adam, Layout, Schedule, Tape, ancestral, learning_rate, predictor, simple_loss
-from tinyddpm.layers import Linear, SiLU, Sinusoid
-from tinyddpm.pictures import labelled_grid, save
+from tinyddpm import (
+    Adam,
+    Layout,
+    Linear,
+    Schedule,
+    SiLU,
+    Sinusoid,
+    Tape,
+    ancestral,
+    labelled_grid,
+    learning_rate,
+    predictor,
+    save_picture,
+    simple_loss,
+)
 
 SIDE = 8  # pixels
 COLOURS = np.array([[-0.9, -0.3, 0.5], [0.9, 0.7, -0.4]])  # blue for -1, yellow for 1
@@ -67,7 +79,7 @@ def in_colour(x):
     return (1 - x) / 2 * COLOURS[0] + (1 + x) / 2 * COLOURS[1]
 
 
-def main(path="grid.png", steps=STEPS, count=200):
+def main(path, steps=STEPS, count=200):
     rng = np.random.default_rng(0)
     model, schedule = OneHiddenLayer(SIDE * SIDE), Schedule.linear()
     theta = model.layout.init(rng)
@@ -88,9 +100,13 @@ def main(path="grid.png", steps=STEPS, count=200):
     for t, x, _ in ancestral(predictor(model, theta), schedule, noise, rng):  # Algorithm 2
         if t in (600, 400, 300, 200, 100, 0):
             rows.append((f"t = {t}", in_colour(x[:10])))
-    save(labelled_grid(rows, scale=5), path)
+    save_picture(labelled_grid(rows, scale=5), path)
     print(f"{flawless(x):.0%} of {count} grids are flawless checkerboards; ten are in {path}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", default="grid.png", help="the picture to write (grid.png)")
+    main(parser.parse_args().out)

@@ -6,32 +6,38 @@
 
 Everything that a run makes is in its folder (runs/mnist, then runs/mnist-2, ...):
 
-    samples/         a grid of digits every few hundred steps: row k of digit k, always from the
-                     same noise; at the end the -final grid with more sampling steps
-    denoising.gif    how digits come out of noise (denoising.png: the same as one picture)
-    forward.png      digits under more and more noise, and what the network sees in them
-    loss.png         the loss of every step; log.csv has the numbers
-    checkpoint.npz   all that is needed to go on, bit for bit; config.json has the settings
+    samples/               a grid of digits every few hundred steps: row k of digit k, always from
+                           the same noise; at the end the -final grid with more sampling steps
+    mnist-denoising.gif    how digits come out of noise (mnist-denoising.png: the same as a strip)
+    mnist-forward.png      digits under more and more noise, and what the network sees in them
+    mnist-loss.png         the loss of every step; log.csv has the numbers
+    checkpoint.npz         all that is needed to go on, bit for bit; config.json has the settings
 
-Ctrl-C saves and stops. If MNIST is not at hand and cannot be fetched, the run says so and learns
-from digits drawn with a font; its files are then called offline-digits.
+Ctrl-C saves and stops. A run that is resumed with more --steps goes back up the learning rate's
+cosine. If MNIST is not at hand and cannot be fetched, the run says so and learns from digits drawn
+with a font; its folder and files are then called offline-digits.
 """
 
 import argparse
 import shlex
 import sys
 
+import numpy as np
+
 from tinyddpm import (
     DataUnavailable,
     Run,
     TrainConfig,
     UNetConfig,
+    WorkerDied,
+    add_flags,
+    cores,
+    given_flags,
     load_mnist,
     offline_digits,
     train,
+    with_flags,
 )
-from tinyddpm.config import add_flags, given_flags, with_flags
-from tinyddpm.workers import cores
 
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
@@ -43,22 +49,24 @@ CHANGEABLE = {"steps", "workers"}  # flags that make sense for a run that is res
 
 def main():
     arguments = parse()
-    run = None
+    sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, every line is there at once
     try:
         run = resume(arguments) if arguments.resume else start(arguments)
-        introduce(run)
-        train(run)
-    except (ValueError, OSError, DataUnavailable, FloatingPointError) as error:
+    except (ValueError, OSError, DataUnavailable) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        if run:
-            print(f"stopped at step {run.step:,}; to go on: {resume_command(run, arguments)}")
+        sys.exit(130)
+    try:
+        introduce(run)
+        train(run)
+    except (OSError, WorkerDied, FloatingPointError) as error:
+        sys.exit(f"error: {error}; the run is saved up to step {run.saved:,} in {run.folder}")
+    except KeyboardInterrupt:
+        print(f"saved at step {run.saved:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
     recent = run.losses[-100:]
-    print(
-        f"done: the loss of the last {len(recent)} steps was {sum(recent) / len(recent):.4f}; see "
-        f"{run.folder}/samples/{run.dataset.name}-final.png and {run.folder}/denoising.gif"
-    )
+    print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")
+    print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
 
 
 def parse():
@@ -91,8 +99,15 @@ def resume(arguments):
     fixed = {**changes, **given_flags(UNET, arguments)}.keys() - CHANGEABLE
     if fixed:
         raise ValueError(f"{', '.join(fixed)} cannot change when a run is resumed: leave it out")
-    load = {"mnist": lambda: load_mnist(arguments.data_dir), "offline-digits": offline_digits}
-    return Run.resume(arguments.resume, lambda name: load[name](), **changes)
+
+    def load(name):
+        if name == "mnist":
+            return load_mnist(arguments.data_dir)
+        if name == "offline-digits":
+            return offline_digits()
+        raise ValueError(f"{arguments.resume} is a run on {name}: resume it with its own example")
+
+    return Run.resume(arguments.resume, load, **changes)
 
 
 def introduce(run):
@@ -102,7 +117,8 @@ def introduce(run):
         f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net with {run.theta.size:,} "
         f"parameters; {config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
         f"Samples appear in {run.folder}/samples every {config.every} steps; Ctrl-C saves and "
-        "stops.\nWithout flags, two cores need about 15 minutes; below is the time left here."
+        "stops.\nThe settings that it comes with take two cores about 15 minutes; what is left "
+        "here, the next line says."
     )
 
 

@@ -5,7 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from tinyddpm.checkpoint import load_checkpoint, save_checkpoint, whole_file
+from tinyddpm.checkpoint import load_checkpoint, save_checkpoint
+from tinyddpm.files import whole_file
 
 ARRAYS = {"theta": np.arange(50, dtype=np.float32), "m": np.linspace(0, 1, 7)}
 META = {"step": 12, "train": {"lr": 2e-4, "name": "µ"}}
@@ -39,7 +40,7 @@ def test_every_truncation_is_refused_by_name(path):
             load_checkpoint(path)
 
 
-def test_every_flipped_bit_is_refused_or_harmless(path):
+def test_a_flipped_bit_in_any_byte_is_refused_or_harmless(path):
     """Harmless: ZIP keeps times and attributes that nobody reads, and some facts twice."""
     whole, refused = path.read_bytes(), 0
     for i in range(len(whole)):

@@ -173,6 +173,19 @@ def test_mirrors_that_never_answer_are_given_up_soon(tiny_mnist, tmp_path, monke
     assert time.monotonic() - began < 10 and not any(tmp_path.iterdir())
 
 
+def test_a_lookup_that_hangs_is_given_up_soon(tiny_mnist, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: time.sleep(5))
+    began = time.monotonic()
+    with pytest.raises(DataUnavailable, match="no answer for"):
+        load_mnist(tmp_path, mirrors=("http://somewhere/",))
+    assert time.monotonic() - began < 4
+
+
+def test_giving_up_takes_a_few_seconds():
+    assert download.PATIENCE <= 6
+
+
 def test_a_cache_that_cannot_be_written_does_not_stop_the_work(tiny_mnist, tmp_path, serve, capsys):
     (tmp_path / "cache").write_text("a file where the folder should be")
     assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6

@@ -30,7 +30,9 @@ def run(folder, script, *arguments, **environment):
         "XDG_CACHE_HOME": str(folder / "cache"), "TINYDDPM_DATA": "", **environment,
     }  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes
+    )
 
 
 def finish(process, code=0):
@@ -45,7 +47,11 @@ def test_mnist_without_a_network_says_so_and_learns_drawn_digits(tmp_path):
     assert re.match("Learning from digits drawn with a font instead of MNIST: train-images", out)
     assert "put train-images-idx3-ubyte.gz (9,912,422 bytes) and train-labels" in out
     made = tmp_path / "a folder/runs/offline-digits"
-    for name in ("samples/offline-digits-000003", "samples/offline-digits-final", "forward"):
+    for name in (
+        "samples/offline-digits-000003",
+        "samples/offline-digits-final",
+        "offline-digits-forward",
+    ):
         assert (made / f"{name}.png").exists()
     assert not (tmp_path / "a folder/cache").exists()
 
@@ -54,27 +60,29 @@ def test_mnist_without_a_network_says_so_and_learns_drawn_digits(tmp_path):
     assert "7 steps" in resumed and (made / "log.csv").read_text().splitlines()[-1].startswith("7,")
 
 
-def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path):
+@pytest.mark.parametrize("delay", [0, 0.1, 0.3, 2])
+def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
+    """As a terminal sends it: to the example and its workers alike, while they start or work."""
     long = ["--steps", "100000", *TOY[2:], "--every", "100000", "--out", "my runs"]
     process = run(tmp_path, "mnist.py", *long)
     log = tmp_path / "a folder/my runs/offline-digits/log.csv"
-    for _ in range(600):
-        if log.exists():
-            break
-        time.sleep(0.1)
-    time.sleep(3)  # the workers start
-    process.send_signal(signal.SIGINT)
-    out, _ = finish(process, code=130)
-    stopped = re.search(r"stopped at step ([\d,]+); to go on: (.*)", out)
-    step = int(stopped[1].replace(",", ""))
-    assert stopped[2].endswith("mnist.py --resume 'my runs/offline-digits'")
-    assert len(log.read_text().splitlines()) == step + 1
+    while not log.with_name("checkpoint.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = finish(process, code=130)
+    saved = re.search(r"saved at step ([\d,]+); to go on: (.*)", out)
+    assert saved[2].endswith("mnist.py --resume 'my runs/offline-digits'")
+    assert len(log.read_text().splitlines()) == int(saved[1].replace(",", "")) + 1
 
 
 MISTAKES = {
     "--base 8 --groups 5": "a level with 8 channels cannot be split into 5 groups",
     "--lr -1": "lr of -1.0: use a number above 0",
     "--image-size 32 --attention-at 8": "offline-digits has images of shape (28, 28, 1)",
+    "--base 8 --groups 0": "UNetConfig(",
+    "--seed -1": "seed of -1: use 0 or more",
     "--batch 20000": "a batch of 20000 from 10000 images",
     "--resume nothing": "there is no nothing/checkpoint.npz",
     "--resume nothing --batch 3": "batch cannot change when a run is resumed",
@@ -90,7 +98,7 @@ def test_mistakes_are_answered_with_one_sentence(tmp_path, arguments):
 
 def test_help_names_every_setting(tmp_path):
     out, _ = finish(run(tmp_path, "mnist.py", "--help"))
-    for flag in ("--resume FOLDER", "--data-dir", "--steps N", "--multipliers N [N ...]", "--seed"):
+    for flag in ("--resume FOLDER", "--data-dir", "--steps N", "--multipliers [N ...]", "--seed"):
         assert flag in out
     assert "Ctrl-C saves and stops" in out
 

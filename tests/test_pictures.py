@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from tinyddpm import progress as progress_module
-from tinyddpm.pictures import grid, labelled_grid, loss_curve, save, save_gif, smooth, to_bytes
+from tinyddpm.pictures import (
+    image_grid,
+    labelled_grid,
+    loss_curve,
+    save_gif,
+    save_picture,
+    smooth,
+    to_bytes,
+)
 from tinyddpm.progress import Progress, clock
 
 
@@ -21,7 +29,7 @@ def test_bytes_are_rounded_and_clipped():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_puts_images_row_by_row(channels, rng):
     images = rng.uniform(-1, 1, (5, 4, 3, channels))
-    picture = np.asarray(grid(images, columns=2, scale=2)).reshape(40, 24, -1)[::2, ::2]
+    picture = np.asarray(image_grid(images, columns=2, scale=2)).reshape(40, 24, -1)[::2, ::2]
     assert picture.shape == (3 * 6 + 2, 2 * 5 + 2, channels)
     assert (picture[2:6, 7:10] == to_bytes(images[1])).all()
     assert (picture[14:18, 2:5] == to_bytes(images[4])).all()
@@ -30,17 +38,17 @@ def test_grid_puts_images_row_by_row(channels, rng):
 def test_a_channel_is_a_colour_and_not_a_third_of_the_picture():
     red = np.full((1, 4, 4, 3), -1.0)
     red[..., 0] = 1
-    assert grid(red, 1).getpixel((6, 6)) == (255, 0, 0)
+    assert image_grid(red, 1).getpixel((6, 6)) == (255, 0, 0)
 
 
 def test_labelled_grid_gif_and_curve_are_readable_files(tmp_path, rng):
     images = rng.uniform(-1, 1, (3, 8, 8, 1))
     rows = [("one", images), ("two", images)]
-    save(labelled_grid(rows, head=["a", "b", "c"]), tmp_path / "l.png")
-    frames = [grid(k * images, 3) for k in (0, 0.5, 1)]
+    save_picture(labelled_grid(rows, head=["a", "b", "c"]), tmp_path / "l.png")
+    frames = [image_grid(k * images, 3) for k in (0, 0.5, 1)]
     save_gif(frames, tmp_path / "g.gif", frame_s=0.1, last_s=1)
-    save(loss_curve(np.exp(-np.arange(500) / 100) + 0.02), tmp_path / "c.png")
-    save(loss_curve([1.0]), tmp_path / "one.png")
+    save_picture(loss_curve(np.exp(-np.arange(500) / 100) + 0.02), tmp_path / "c.png")
+    save_picture(loss_curve([1.0]), tmp_path / "one.png")
     with Image.open(tmp_path / "g.gif") as gif:
         durations = []
         for k in range(gif.n_frames):
@@ -138,3 +146,10 @@ def test_the_line_fits_the_terminal(now, monkeypatch):
 def test_clock():
     shown = [clock(seconds) for seconds in (0, 59.6, 61, 3600, 90061)]
     assert shown == ["0:00", "1:00", "1:01", "1:00:00", "25:01:01"]
+
+
+def test_an_ending_that_names_no_picture_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="names no kind of picture"):
+        save_picture(Image.new("L", (2, 2)), tmp_path / "picture.txt")
+    assert not any(tmp_path.iterdir())
+    save_picture(Image.new("L", (2, 2)), tmp_path / "picture.JPG")

@@ -120,8 +120,9 @@ def test_float32_backward_of_the_unet_is_close_to_float64(unet_problem, rng):
     found = []
     for dtype in (np.float32, np.float64):
         tape = Tape(theta.astype(dtype), np.zeros(theta.size, dtype))
-        unet.forward(x.astype(dtype), t, tape, label)
-        unet.backward(dy.astype(dtype), tape)
+        eps_hat = unet.forward(x.astype(dtype), t, tape, label)
+        dx = unet.backward(dy.astype(dtype), tape)
+        assert eps_hat.dtype == dx.dtype == dtype
         found.append(tape.grad.astype(float))
     assert np.linalg.norm(found[0] - found[1]) <= 1e-4 * np.linalg.norm(found[1])
 

@@ -16,7 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm import Dataset, Run, TrainConfig, UNetConfig, load_checkpoint, train
+from tinyddpm import (
+    Dataset,
+    Run,
+    TrainConfig,
+    UNetConfig,
+    gallery,
+    load_checkpoint,
+    save_checkpoint,
+    train,
+)
 from tinyddpm.workers import Workers
 
 loop = import_module("tinyddpm.train")  # `tinyddpm.train` is the function of the same name
@@ -28,7 +37,6 @@ CONFIG = TrainConfig(
     steps=11, batch=6, micro_batch=2, lr=3e-3, warmup=2, lr_end=0.1, T=50, every=4,
     preview_steps=3, final_steps=5, ema_decay=0.9,
 )  # fmt: skip
-STATE = ("checkpoint.npz", "log.csv", "config.json")
 
 
 def stripes(n=20):
@@ -63,9 +71,9 @@ def finished(tmp_path_factory):
 
 def test_a_run_leaves_the_files_it_promises(finished):
     assert sorted(content(finished.folder)) == [
-        "checkpoint.npz", "config.json", "denoising.gif", "denoising.png", "forward.png",
-        "log.csv", "loss.png", "samples/stripes-000004.png", "samples/stripes-000008.png",
-        "samples/stripes-final.png",
+        "checkpoint.npz", "config.json", "log.csv",
+        "samples/stripes-000004.png", "samples/stripes-000008.png", "samples/stripes-final.png",
+        "stripes-denoising.gif", "stripes-denoising.png", "stripes-forward.png", "stripes-loss.png",
     ]  # fmt: skip
     rows = list(csv.DictReader((finished.folder / "log.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == list(range(1, 12))
@@ -78,33 +86,36 @@ def test_a_run_leaves_the_files_it_promises(finished):
         if name.endswith(("png", "gif")):
             with Image.open(finished.folder / name) as picture:
                 picture.verify()
-    with Image.open(finished.folder / "denoising.gif") as gif:
+    with Image.open(finished.folder / "stripes-denoising.gif") as gif:
         assert gif.n_frames == CONFIG.final_steps
 
 
-class StopAt:
-    """Presses Ctrl-C in a run's n-th step."""
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
 
-    def __init__(self, monkeypatch, n):
-        self.before, self.n = loop.advance, n
-        monkeypatch.setattr(loop, "advance", self)
 
-    def __call__(self, run, workers):
-        loss = self.before(run, workers)
-        if run.step == self.n:
-            os.kill(os.getpid(), signal.SIGINT)
+def stop_at(monkeypatch, n):
+    """Press Ctrl-C in a run's n-th step."""
+    advance = loop.advance
+
+    def stopping(run, workers):
+        loss = advance(run, workers)
+        if run.step == n:
+            press_ctrl_c()
         return loss
+
+    monkeypatch.setattr(loop, "advance", stopping)
 
 
 @pytest.mark.parametrize("n", range(1, 12))
 def test_a_run_stopped_at_any_step_and_resumed_ends_with_the_same_bytes(
-    finished, tmp_path, monkeypatch, n, capsys
+    finished, tmp_path, monkeypatch, n, capfd
 ):
     with monkeypatch.context() as patch:
-        StopAt(patch, n)
+        stop_at(patch, n)
         with pytest.raises(KeyboardInterrupt):
             train(start(tmp_path / "run"))
-    assert "finishing this step" in capsys.readouterr().err
+    assert "finishing this step" in capfd.readouterr().err
     assert load_checkpoint(tmp_path / "run/checkpoint.npz").meta["step"] == n
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     train(resume(tmp_path / "run"))
@@ -116,7 +127,7 @@ def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes
 ):
     """As after kill -9 or a power cut: the log is ahead of the checkpoint, a picture is missing."""
     with monkeypatch.context() as patch:
-        StopAt(patch, 4)
+        stop_at(patch, 4)
         with pytest.raises(KeyboardInterrupt):
             train(start(tmp_path / "run"))
     shutil.copy(finished.folder / "log.csv", tmp_path / "run/log.csv")
@@ -125,27 +136,69 @@ def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes
     assert content(tmp_path / "run") == content(finished.folder)
 
 
+@pytest.mark.parametrize("call, step", [(2, 4), (5, 8), (9, 11)])  # two previews and the end
+def test_a_run_stopped_while_it_draws_ends_with_the_same_bytes(
+    finished, tmp_path, monkeypatch, call, step
+):
+    predictor, calls = gallery._predictor, []
+
+    def stopping(run, workers, label=None):
+        predict = predictor(run, workers, label)
+
+        def counting(x_t, t):
+            calls.append(t)
+            if len(calls) == call:
+                press_ctrl_c()
+            return predict(x_t, t)
+
+        return counting
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gallery, "_predictor", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            train(start(tmp_path / "run"))
+    assert len(calls) == call
+    assert load_checkpoint(tmp_path / "run/checkpoint.npz").meta["step"] == step
+    train(resume(tmp_path / "run"))
+    assert content(tmp_path / "run") == content(finished.folder)
+
+
+def test_stopped_with_two_workers_and_resumed_ends_with_the_same_bytes(tmp_path, monkeypatch):
+    train(start(tmp_path / "whole", workers=2))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 5)
+        with pytest.raises(KeyboardInterrupt):
+            train(start(tmp_path / "run", workers=2))
+    train(resume(tmp_path / "run"))
+    assert content(tmp_path / "run") == content(tmp_path / "whole")
+
+
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path):
-    changes = {"steps": 60, "every": 7}
+    changes = {"steps": 60, "every": 3}
     train(start(tmp_path / "whole", **changes))
     start(tmp_path / "run", **changes)
+    checkpoint = tmp_path / "run/checkpoint.npz"
     script = "import sys, test_training as t; t.train(t.resume(t.Path(sys.argv[1])))"
-    for delay in (0.6, 0.8, 1.0, 1.2):
+    for delay in (0, 0.02, 0.05):
+        before = checkpoint.stat().st_mtime_ns
         process = subprocess.Popen(
             [sys.executable, "-c", script, tmp_path / "run"],
             cwd=Path(__file__).parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        while checkpoint.stat().st_mtime_ns == before and process.poll() is None:
+            time.sleep(0.001)
         time.sleep(delay)
         process.kill()
         process.wait()
+    assert 0 < load_checkpoint(checkpoint).meta["step"] < 60
     train(resume(tmp_path / "run"))
     assert content(tmp_path / "run") == content(tmp_path / "whole")
 
 
 def test_a_second_interrupt_stops_at_once(tmp_path, monkeypatch):
     def advance(run, workers):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        press_ctrl_c()
+        press_ctrl_c()
         raise AssertionError("went on")
 
     monkeypatch.setattr(loop, "advance", advance)
@@ -180,9 +233,9 @@ def test_the_loss_is_the_mean_over_the_batch_and_the_gradient_is_its_slope(tmp_p
     run = start(tmp_path / "run")
     learner = loop.Learner(run.unet, run.schedule, run.config)
     with Workers(learner, run.theta.size) as workers:
-        losses, grad = workers.run("gradient", run.theta, loop._parts(run))
+        losses, grad = workers.gradient(run.theta, loop._parts(run))
         theta = run.theta + 1e-2 * grad / np.linalg.norm(grad)
-        more, _ = workers.run("gradient", theta, loop._parts(run))
+        more, _ = workers.gradient(theta, loop._parts(run))
     assert len(losses) == 3 and 0.7 < sum(losses) < 1.3
     assert (sum(more) - sum(losses)) / 1e-2 == pytest.approx(np.linalg.norm(grad), rel=0.05)
 
@@ -191,7 +244,7 @@ def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):
     run = start(tmp_path / "run", label_drop=1.0)
     learner = loop.Learner(run.unet, run.schedule, run.config)
     with Workers(learner, run.theta.size) as workers:
-        _, grad = workers.run("gradient", run.theta, loop._parts(run))
+        _, grad = workers.gradient(run.theta, loop._parts(run))
     table = next(p for p in run.unet.layout.params if p.name.endswith("table")).of(grad)
     assert not table[:3].any() and table[3].any()
 
@@ -246,6 +299,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad)
         ({"micro_batch": 0}, "micro_batch of 0"),
         ({"lr": 0.0}, "lr of 0.0: use a number above 0"),
         ({"lr": float("nan")}, "lr of nan"),
+        ({"seed": -1}, "seed of -1"),
         ({"label_drop": 1.5}, "label_drop of 1.5: use a number from 0 to 1"),
         ({"final_steps": 51}, "final_steps of 51: use 2 to T = 50"),
     ],
@@ -266,9 +320,7 @@ def test_resuming_what_is_no_run_is_refused_with_a_sentence(finished, tmp_path):
         resume(tmp_path / "run")
 
 
-def test_a_checkpoint_of_another_network_is_refused_by_name(finished, tmp_path):
-    from tinyddpm import save_checkpoint
-
+def test_a_checkpoint_of_another_network_or_of_none_is_refused_by_name(finished, tmp_path):
     arrays, meta = load_checkpoint(finished.folder / "checkpoint.npz")
     path = tmp_path / "checkpoint.npz"
     save_checkpoint(path, {**arrays, "ema": arrays["ema"][:-1]}, meta)
@@ -281,6 +333,36 @@ def test_a_checkpoint_of_another_network_is_refused_by_name(finished, tmp_path):
     save_checkpoint(path, arrays, meta)
     with pytest.raises(ValueError, match="no setting 'step_count'; the nearest is 'steps'"):
         resume(tmp_path)
+    save_checkpoint(path, arrays, {"mine": 1})
+    with pytest.raises(ValueError, match="is no checkpoint of a run"):
+        resume(tmp_path)
+
+
+def test_resuming_with_fewer_steps_than_done_is_refused(finished):
+    with pytest.raises(ValueError, match="has done 11 steps, more than 10"):
+        resume(finished.folder, steps=10)
+
+
+def test_a_run_whose_log_is_lost_goes_on(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "run")
+    (tmp_path / "run/log.csv").unlink()
+    run = resume(tmp_path / "run", steps=12)
+    train(run)
+    assert len(run.losses) == 1 and run.log[1].startswith("12,")
+    assert json.loads((tmp_path / "run/config.json").read_text())["train"]["steps"] == 12
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_and_no_endless_search(tmp_path):
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere" / "at all")
+    with pytest.raises(OSError):
+        start(tmp_path / "gone" / "run")
+
+
+def test_images_that_are_no_bytes_and_missing_labels_are_refused(tmp_path):
+    data = stripes()
+    for images, labels in ((data.images / 255, data.labels), (data.images, data.labels[:5])):
+        with pytest.raises(ValueError, match="give bytes, and a label for each"):
+            Run(UNET, CONFIG, Dataset("odd", images, labels), tmp_path)
 
 
 @pytest.mark.parametrize(

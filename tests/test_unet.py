@@ -62,6 +62,8 @@ def test_convolution_equals_the_naive_loops(layout, rng):
         ({"base": 2, "multipliers": (1,), "attention_at": (28,), "groups": 1}, "base of 2"),
         ({"base": 12, "multipliers": (2, 4), "attention_at": ()}, "12 channels cannot be split"),
         ({"classes": -1}, "must be positive"),
+        ({"groups": 0}, "must be positive"),
+        ({"heads": -1}, "must be positive"),
         ({"dropout": 1.0}, "a dropout of 1.0"),
     ],
 )
@@ -75,6 +77,8 @@ def test_images_and_labels_that_do_not_fit_are_refused(rng):
     tape = Tape(unet.layout.init(rng))
     with pytest.raises(ValueError, match=r"\(2, 8, 8, 3\): this U-Net wants \(N, 8, 8, 1\)"):
         unet.forward(np.zeros((2, 8, 8, 3), np.float32), np.array([1, 2]), tape)
+    with pytest.raises(ValueError, match=r"t of shape \(1,\) for 2 images"):
+        unet.forward(np.zeros((2, 8, 8, 1), np.float32), np.array([1]), tape)
     with pytest.raises(ValueError, match="labels for a U-Net without classes"):
         unet.forward(np.zeros((1, 8, 8, 1), np.float32), np.array([1]), tape, np.array([0]))
 

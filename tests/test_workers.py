@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tinyddpm.workers import Workers
+from tinyddpm.workers import WorkerDied, Workers
 
 THETA = np.arange(5, dtype=np.float32)
 
@@ -22,14 +22,15 @@ class Job:
         grad += number * theta
         return number, float(theta.sum()), grad.flags.writeable
 
-    def fail(self, theta, grad, number):
+    def fail(self, theta, number):
         if number == 1:
             raise ZeroDivisionError("worker's own words")
+        return number
 
-    def die(self, theta, grad):
+    def die(self, theta):
         os._exit(7)
 
-    def threads(self, theta, grad):
+    def threads(self, theta):
         return os.environ["OPENBLAS_NUM_THREADS"], os.getpid()
 
 
@@ -43,28 +44,36 @@ def test_answers_come_in_order_and_gradients_are_summed(workers):
     with Workers(Job(), 5, count=1) as alone:
         for parts in ([(1,), (2,), (3,), (4,), (5,)], [(7,)]):
             for some in (workers, alone):
-                answers, grad = some.run("gradient", THETA, parts)
+                answers, grad = some.gradient(THETA, parts)
                 assert [number for number, _, _ in answers] == [number for (number,) in parts]
                 assert all(total == 10 for _, total, _ in answers)
                 assert np.array_equal(grad, sum(number for (number,) in parts) * THETA)
 
 
 def test_workers_are_two_processes_with_one_blas_thread_each(workers):
-    answers, _ = workers.run("threads", THETA, [(), ()])
+    answers = workers.map("threads", THETA, [(), ()])
     assert {threads for threads, _ in answers} == {"1"}
     assert len({os.getpid(), *(pid for _, pid in answers)}) == 3
 
 
-def test_an_exception_comes_back_with_its_traceback_and_the_workers_live_on(workers):
-    with pytest.raises(RuntimeError, match="(?s)worker 1 failed.*in fail.*worker's own words"):
-        workers.run("fail", THETA, [(0,), (1,)])
-    assert workers.run("gradient", THETA, [(3,)])[0][0][0] == 3
+@pytest.mark.parametrize("parts", [[(0,), (1,)], [(1,), (0,)]])
+def test_an_exception_comes_back_with_its_traceback_and_the_workers_live_on(workers, parts):
+    said = f"(?s)worker {parts.index((1,))} failed.*in fail.*worker's own words"
+    with pytest.raises(RuntimeError, match=said):
+        workers.map("fail", THETA, parts)
+    assert workers.map("fail", THETA, [(5,), (6,), (7,)]) == [5, 6, 7]  # no stale answers
+
+
+def test_a_part_without_a_worker_to_share_with_leaves_no_old_gradient(workers):
+    workers.gradient(THETA, [(1,), (2,)])
+    _, grad = workers.gradient(THETA, [(3,)])
+    assert np.array_equal(grad, 3 * THETA)
 
 
 def test_a_worker_that_dies_is_reported_with_its_exit_code():
     with Workers(Job(), 5, count=2) as workers:
-        with pytest.raises(RuntimeError, match="worker 0 died with exit code 7"):
-            workers.run("die", THETA, [()])
+        with pytest.raises(WorkerDied, match="worker 0 died with exit code 7"):
+            workers.map("die", THETA, [()])
         processes = workers.processes
     assert not any(process.is_alive() for process in processes)
 
@@ -77,7 +86,7 @@ PARENT = """
 
     if __name__ == "__main__":
         with Workers(Job(), 5, count=2) as workers:
-            answers, _ = workers.run("threads", np.zeros(5, np.float32), [(), ()])
+            answers = workers.map("threads", np.zeros(5, np.float32), [(), ()])
             print(*(pid for _, pid in answers), flush=True)
             time.sleep(60)
 """

@@ -1,13 +1,12 @@
-"""Files that are whole or not there at all, and the one file that a training run needs to go on."""
+"""The one file that a training run needs to go on."""
 
 import json
-import os
 import zipfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from .files import whole_file
 
 FORMAT = 1
 
@@ -17,35 +16,6 @@ class Checkpoint(NamedTuple):
 
     arrays: dict
     meta: dict
-
-
-@contextmanager
-def whole_file(path):
-    """A binary file to write into: `path` gets all of it or, whatever happens, stays as it was.
-
-        with whole_file("picture.png") as file: ...
-
-    What is written goes into a file beside it, onto the disk, and only then under the name. Missing
-    folders are made. Raises OSError if that fails; nothing is left behind.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(beside, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the new name reaches the disk with its folder
-        folder = os.open(path.parent, os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def save_checkpoint(path, arrays, meta):
@@ -62,24 +32,30 @@ def save_checkpoint(path, arrays, meta):
 def load_checkpoint(path):
     """Read what `save_checkpoint` wrote; every byte of the content is checked against its CRC-32.
 
-    Raises     FileNotFoundError; ValueError that names the file if it is damaged or something else
+    Raises     OSError if it cannot be opened; ValueError that names the file if it is damaged
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-        if bad:
-            raise ValueError(f"the checksum of {bad} is wrong")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        facts = json.loads(arrays.pop("facts").tobytes())
-        if facts["format"] == FORMAT and facts["arrays"] != list(arrays):
-            raise ValueError("arrays are missing")
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # zipfile, zlib, NumPy and json have a dozen ways to say "damaged"
-        raise ValueError(
-            f"{path} is not a whole checkpoint ({error}); use another copy or start the run anew"
-        ) from None
+    with open(path, "rb") as file:
+        try:
+            facts, arrays = _read(file)
+        except Exception as error:  # zipfile, zlib, NumPy, json: a dozen ways to say "damaged"
+            raise ValueError(
+                f"{path} is not a whole checkpoint ({error}); use another copy or start anew"
+            ) from None
     if facts["format"] != FORMAT:
         raise ValueError(f"{path} was written by another version: this one reads format {FORMAT}")
     return Checkpoint(arrays, facts["meta"])
+
+
+def _read(file):
+    """The facts and arrays in an open checkpoint; some exception if anything is wrong with it."""
+    with zipfile.ZipFile(file) as archive:
+        bad = archive.testzip()
+    if bad:
+        raise ValueError(f"the checksum of {bad} is wrong")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as entries:
+        arrays = {name: entries[name] for name in entries.files}
+    facts = json.loads(arrays.pop("facts").tobytes())
+    if facts["format"] == FORMAT and facts["arrays"] != list(arrays):
+        raise ValueError("arrays are missing")
+    return facts, arrays

@@ -34,8 +34,8 @@ def add_flags(parser, defaults):
         many = isinstance(default, tuple)
         group.add_argument(
             "--" + field.name.replace("_", "-"),
-            type=type(default[0] if many else default),
-            nargs="+" if many else None,
+            type=int if many else type(default),
+            nargs="*" if many else None,
             metavar="N",
             default=argparse.SUPPRESS,
             help=f"{field.metadata['help']} ({' '.join(map(str, default)) if many else default})",

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .checkpoint import whole_file
 from .download import DataUnavailable, fetch
+from .files import whole_file
 from .randomness import generator
 
 MIRRORS = (
@@ -50,7 +50,7 @@ MNIST = {
 
 
 class Dataset(NamedTuple):
-    """Images to learn from: bytes (N, H, W, C), labels (N,), and a name for files and logs."""
+    """Images to learn from: bytes (N, H, W, C), labels (N,) from 0 on, a name for files."""
 
     name: str
     images: np.ndarray

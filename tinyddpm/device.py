@@ -12,6 +12,11 @@ def array_module(x):
     return np
 
 
+def sum_rows(a):
+    """(..., R, C) -> (..., C): `a.sum(axis=-2)`, several times faster: a product with ones."""
+    return array_module(a).ones(a.shape[-2], a.dtype) @ a
+
+
 def to_host(x):
     """`x` as a NumPy array; a copy only if it was on a device."""
     return x if isinstance(x, np.ndarray) else x.get()

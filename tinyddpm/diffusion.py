@@ -11,8 +11,8 @@ def q_sample(x0, t, eps, schedule):
     Units      x0 in [-1, 1]; eps standard normal
     Source     Ho et al. 2020, equation 4
     """
-    alpha_bar = at(schedule.alpha_bar, t, x0)
-    return alpha_bar**0.5 * x0 + (1 - alpha_bar) ** 0.5 * eps
+    signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
+    return at(signal, t, x0) * x0 + at(noise, t, x0) * eps
 
 
 def predict_x0(x_t, t, eps_hat, schedule):
@@ -22,8 +22,8 @@ def predict_x0(x_t, t, eps_hat, schedule):
 
     Source     Ho et al. 2020, equation 15
     """
-    alpha_bar = at(schedule.alpha_bar, t, x_t)
-    return (x_t - (1 - alpha_bar) ** 0.5 * eps_hat) / alpha_bar**0.5
+    signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
+    return (x_t - at(noise, t, x_t) * eps_hat) / at(signal, t, x_t)
 
 
 def simple_loss(model, x0, t, eps, schedule, tape, label=None, count=None):

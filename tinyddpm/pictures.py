@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .checkpoint import whole_file
 from .device import to_host
+from .files import whole_file
 
 GAP = 2  # pixels between the images of a grid
 PAPER, INK, FAINT, ACCENT = (255, 255, 255), (30, 30, 30), (215, 215, 215), (200, 60, 30)
@@ -18,7 +18,7 @@ def to_bytes(images):
     return np.clip(to_host(images) * 127.5 + 128, 0, 255).astype(np.uint8)
 
 
-def grid(images, columns, scale=2):
+def image_grid(images, columns, scale=2):
     """Images (N, H, W, 1 or 3) in [-1, 1], row by row, as one Pillow image `scale` times as big."""
     pixels = to_bytes(images)
     n, h, w, c = pixels.shape
@@ -33,7 +33,7 @@ def grid(images, columns, scale=2):
 
 def labelled_grid(rows, scale=2, head=()):
     """Rows [(text, images (N, H, W, C))] with their texts at the left, `head` above the columns."""
-    pictures = [(text, grid(images, len(images), scale)) for text, images in rows]
+    pictures = [(text, image_grid(images, len(images), scale)) for text, images in rows]
     font = ImageFont.load_default(size=13)
     left = 12 + max(int(font.getlength(text)) for text, _ in pictures)
     top = 22 if head else 0
@@ -51,10 +51,16 @@ def labelled_grid(rows, scale=2, head=()):
     return sheet
 
 
-def save(picture, path):
-    """Write a Pillow image under `path`, whole or not at all; the ending chooses the format."""
+def save_picture(picture, path):
+    """Write a Pillow image under `path`, whole or not at all; its ending chooses the format.
+
+    Raises     ValueError for an ending that Pillow does not know
+    """
+    formats = Image.registered_extensions()
+    if Path(path).suffix.lower() not in formats:
+        raise ValueError(f"{path}: its ending names no kind of picture; use .png")
     with whole_file(path) as file:
-        picture.save(file, format=Path(path).suffix[1:].upper())
+        picture.save(file, format=formats[Path(path).suffix.lower()])
 
 
 def save_gif(pictures, path, frame_s=0.06, last_s=2.0):

@@ -5,8 +5,11 @@ import json
 import math
 from pathlib import Path
 
-from .checkpoint import load_checkpoint, save_checkpoint, whole_file
+import numpy as np
+
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import from_dict, setting
+from .files import whole_file
 from .optim import Adam
 from .randomness import generator
 from .schedule import Schedule
@@ -31,7 +34,7 @@ class TrainConfig:
     preview_steps: int = setting(50, "sampling steps of these pictures")
     final_steps: int = setting(1000, "sampling steps of the pictures at the end")
     seed: int = setting(0, "same seed and workers, same run")
-    workers: int = setting(1, "processes to train with")
+    workers: int = setting(1, "processes to train with, at most one a micro-batch")
 
     def __post_init__(self):
         for name in ("steps", "batch", "micro_batch", "every", "workers"):
@@ -40,6 +43,8 @@ class TrainConfig:
         for name in ("preview_steps", "final_steps"):
             if not 2 <= getattr(self, name) <= self.T:
                 raise ValueError(f"{name} of {getattr(self, name)}: use 2 to T = {self.T}")
+        if self.seed < 0:
+            raise ValueError(f"seed of {self.seed}: use 0 or more")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
@@ -63,7 +68,8 @@ class Run:
         self.theta = self.unet.layout.init(generator(config.seed, "weights"))
         self.ema = self.theta.copy()
         self.adam = Adam(self.theta)
-        self.log = ["step,loss,gradient,lr"]
+        self.log = ["step,loss,gradient,lr"]  # the lines of log.csv
+        self.saved = 0  # the step of the checkpoint
 
     @property
     def step(self):
@@ -79,16 +85,15 @@ class Run:
     def start(cls, unet_config, config, dataset, folder):
         """A new run in a new folder: `folder`, or `folder`-2, -3, ... if it is taken."""
         run = cls(unet_config, config, dataset, folder)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
             try:
-                run.folder.mkdir(parents=True)
+                run.folder.mkdir()
                 break
             except FileExistsError:
                 number += 1
                 run.folder = Path(f"{folder}-{number}")
-        with whole_file(run.folder / "config.json") as file:
-            file.write((json.dumps(run.settings(), indent=2) + "\n").encode())
         run.save()
         return run
 
@@ -97,41 +102,43 @@ class Run:
         """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set.
 
         Without `changes` to the TrainConfig it goes on bit for bit as if it had never stopped.
-        Raises     FileNotFoundError or ValueError if there is no whole checkpoint of such a run
+        Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
         """
         path = Path(folder) / "checkpoint.npz"
         if not path.exists():
             raise FileNotFoundError(f"there is no {path}: name the folder of a run")
         arrays, meta = load_checkpoint(path)
+        if not {"unet", "train", "data", "step"} <= meta.keys():
+            raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
         unet_config = from_dict(UNetConfig, meta["unet"])
         config = from_dict(TrainConfig, {**meta["train"], **changes})
+        if config.steps < meta["step"]:
+            raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
             _vector(arrays, name, run.theta.size, path) for name in ("theta", "ema", "m", "v")
         )
-        run.adam.step = meta["step"]
-        for part in run.folder.rglob(".*.part"):
-            part.unlink()  # what a killed process was writing
+        run.adam.step = run.saved = meta["step"]
         log = run.folder / "log.csv"
         if log.exists():  # it may be ahead of the checkpoint
-            run.log = log.read_text().splitlines()[: run.step + 1]
+            rows = log.read_text().splitlines()[1:]
+            run.log += [row for row in rows if int(row.split(",")[0]) <= run.step]
         return run
 
-    def settings(self):
-        """What was trained, how, and on what, as JSON values."""
-        return {
+    def save(self):
+        """Write config.json, log.csv and checkpoint.npz, each whole or not at all."""
+        settings = {
             "data": self.dataset.name,
             "unet": dataclasses.asdict(self.unet.config),
             "train": dataclasses.asdict(self.config),
         }
-
-    def save(self):
-        """Write log.csv and checkpoint.npz, each whole or not at all."""
+        with whole_file(self.folder / "config.json") as file:
+            file.write((json.dumps(settings, indent=2) + "\n").encode())
         with whole_file(self.folder / "log.csv") as file:
             file.write(("\n".join(self.log) + "\n").encode())
         arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
-        meta = {**self.settings(), "step": self.step}
-        save_checkpoint(self.folder / "checkpoint.npz", arrays, meta)
+        save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
+        self.saved = self.step
 
 
 def _check_data(dataset, unet, batch):
@@ -141,6 +148,11 @@ def _check_data(dataset, unet, batch):
         raise ValueError(
             f"{dataset.name} has images of shape {tuple(shape)}, but the U-Net is for "
             f"{unet.image_size} pixels a side and {unet.image_channels} channels"
+        )
+    if dataset.images.dtype != np.uint8 or len(dataset.labels) != count:
+        raise ValueError(
+            f"{dataset.name} has {count} images of {dataset.images.dtype} and "
+            f"{len(dataset.labels)} labels: give bytes, and a label for each (0 if there are none)"
         )
     if unet.classes and not 0 <= dataset.labels.min() <= dataset.labels.max() < unet.classes:
         raise ValueError(

@@ -70,4 +70,5 @@ class Schedule:
 def at(table, t, like):
     """table[t] (N,) as (N, 1, ..., 1), on the device and in the precision of `like` (N, ...)."""
     xp = array_module(like)
-    return xp.asarray(table[t], like.real.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    values = xp.asarray(table)[xp.asarray(t)].astype(like.real.dtype)
+    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,8 +1,8 @@
 """The training loop: Algorithm 1 on many cores, with pictures and checkpoints on the way."""
 
 import math
+import os
 import signal
-import sys
 import threading
 from dataclasses import dataclass
 
@@ -28,10 +28,12 @@ def train(run):
     """
     config = run.config
     learner = Learner(run.unet, run.schedule, config)
+    count = min(config.workers, math.ceil(config.batch / config.micro_batch))
+    title = f"training on {run.dataset.name}"
     with (
-        Workers(learner, run.theta.size, config.workers) as workers,
         _Interruption() as interruption,
-        Progress("training", config.steps, run.step, "images", config.batch) as progress,
+        Workers(learner, run.theta.size, count) as workers,
+        Progress(title, config.steps, run.step, "images", config.batch) as progress,
     ):
         average = None
         while run.step < config.steps:
@@ -41,9 +43,11 @@ def train(run):
             loss = advance(run, workers)
             average = loss if average is None else average + 0.02 * (loss - average)
             progress.show(run.step, f"loss {average:.4f}")
-            if interruption.asked or run.step % config.every == 0 or run.step == config.steps:
+            stop = interruption.asked
+            if stop or run.step % config.every == 0 or run.step == config.steps:
                 run.save()
-            interruption.check()
+            if stop:
+                raise KeyboardInterrupt
         progress.clear()
         gallery.draw_final(run, workers, interruption.check)
 
@@ -54,7 +58,7 @@ def advance(run, workers):
     Raises     FloatingPointError if the loss or the gradient is no longer a number
     """
     config, step = run.config, run.step
-    losses, grad = workers.run("gradient", run.theta, _parts(run))
+    losses, grad = workers.gradient(run.theta, _parts(run))
     loss, norm = float(sum(losses)), clip_by_norm(grad, config.clip)
     if not math.isfinite(loss + norm):
         raise FloatingPointError(
@@ -82,7 +86,7 @@ def _parts(run):
 
 @dataclass
 class Learner:
-    """What a worker does with its part of a batch (see `Workers.run`)."""
+    """What a worker does with its part of a batch (see `Workers`)."""
 
     unet: UNet
     schedule: Schedule
@@ -101,7 +105,7 @@ class Learner:
         count = self.config.batch * x0[0].size
         return simple_loss(self.unet, x0, t, eps, self.schedule, tape, label, count)
 
-    def predict(self, theta, grad, x_t, t, label):
+    def predict(self, theta, x_t, t, label):
         """eps_hat for a part of the images that are being sampled."""
         return self.unet.forward(x_t, t, Tape(theta), label)
 
@@ -121,7 +125,7 @@ class _Interruption:
     def _note(self, number, frame):
         self.asked = True
         signal.signal(signal.SIGINT, self.before)
-        print("\nfinishing this step and saving; Ctrl-C again stops at once", file=sys.stderr)
+        os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
 
     def check(self):
         """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
@@ -129,5 +133,5 @@ class _Interruption:
             raise KeyboardInterrupt
 
     def __exit__(self, *exception):
-        if self.before:
+        if self.before is not None:
             signal.signal(signal.SIGINT, self.before)

@@ -26,8 +26,9 @@ class UNetConfig:
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
         object.__setattr__(self, "attention_at", tuple(self.attention_at))
-        counts = [self.image_size, self.image_channels, self.base, self.blocks, *self.multipliers]
-        if min(counts) < 1 or not self.multipliers or self.classes < 0:
+        counts = [self.image_size, self.image_channels, self.base, self.blocks, self.heads]
+        counts += [self.groups, len(self.multipliers), *self.multipliers]
+        if min(counts) < 1 or self.classes < 0:
             raise ValueError(f"{self}: sizes and counts must be positive")
         if self.base % 2 or self.base < 4:
             raise ValueError(f"a base of {self.base} channels: use an even number from 4 on")
@@ -127,7 +128,7 @@ class UNet:
         self.conv_out = Conv3x3(layout, "conv_out", c, config.image_channels, scale=SILENT)
 
     def forward(self, x_t, t, tape, label=None):
-        self._check(x_t, label)
+        self._check(x_t, t, label)
         emb = self.condition.forward(t, label, tape)
         h = self.conv_in.forward(x_t, tape)
         skips = [h]
@@ -176,11 +177,16 @@ class UNet:
         self.condition.backward(demb, tape)
         return dx_t
 
-    def _check(self, x_t, label):
+    def _check(self, x_t, t, label):
         size, channels = self.config.image_size, self.config.image_channels
         if x_t.shape[1:] != (size, size, channels):
             raise ValueError(
                 f"images of shape {x_t.shape}: this U-Net wants (N, {size}, {size}, {channels})"
             )
+        for name, per_image in (("t", t), ("label", label)):
+            if per_image is not None and per_image.shape != x_t.shape[:1]:
+                raise ValueError(
+                    f"{name} of shape {per_image.shape} for {len(x_t)} images: give one for each"
+                )
         if label is not None and not self.config.classes:
             raise ValueError("labels for a U-Net without classes: leave them out, or set classes")

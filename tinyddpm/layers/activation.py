@@ -1,4 +1,4 @@
-"""SiLU, the network's only non-linearity outside attention, and the layer that does nothing."""
+"""SiLU, the non-linearity between two convolutions, and the layer that does nothing."""
 
 from ..device import array_module
 

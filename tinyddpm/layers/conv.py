@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..device import array_module
+from ..device import array_module, sum_rows
 from ..tape import glorot, zeros
 
 
@@ -10,7 +10,7 @@ class Conv3x3:
     """Every output pixel is a linear function of a 3×3 patch of input pixels.
 
         y = Σ rows_i(x) W_i + b     x (N, H, W, C)   W (3, 3, C, D)   b (D,)   y (N, H', W', D)
-        rows_i(x)                   (N, H', W', 3 C): the patches' i-th row of three pixels, i = 0, 1, 2
+        rows_i(x)                   (N, H', W', 3 C): row i = 0, 1, 2 of every patch, three pixels
         stride 1: H' = H; a border of one zero on every side
         stride 2: H' = H / 2; zeros only at the bottom and at the right
 
@@ -30,12 +30,12 @@ class Conv3x3:
         self.b = layout.add(f"{name}.b", (c_out,), zeros)
 
     def forward(self, x, tape):
-        n, h, w, c = x.shape
+        n, h, w, _ = x.shape
         if h % self.stride or w % self.stride:
             raise ValueError(f"{self.name}: {h}×{w} pixels cannot be halved; use even sides")
         W, b = self.W.of(tape.theta), self.b.of(tape.theta)
         tape.push(self, x)
-        W = W.reshape(3, 3 * c, -1)
+        W = W.reshape(3, -1, W.shape[-1])  # (3, 3 C, D)
         y = sum(row @ W[i] for i, row in enumerate(_rows(x, self.before, self.stride))) + b
         return y.reshape(n, h // self.stride, w // self.stride, -1)
 
@@ -46,14 +46,14 @@ class Conv3x3:
         flat = dy.reshape(n, h * w, d)
         for i, row in enumerate(_rows(x, self.before, self.stride)):
             dW[i] += (row.swapaxes(1, 2) @ flat).sum(axis=0).reshape(dW[i].shape)
-        db += (array_module(dy).ones(h * w, dy.dtype) @ flat).sum(axis=0)  # rule 3
+        db += sum_rows(flat).sum(axis=0)  # rule 3
         turned = W[::-1, ::-1].swapaxes(2, 3).reshape(3, 3 * d, -1)  # rule 4
         back = enumerate(_rows(_spread(dy, self.stride), 2 - self.before))
         return sum(row @ turned[i] for i, row in back).reshape(x.shape)
 
 
 def _rows(x, before, stride=1):
-    """The three rows of a patch around every stride-th pixel: 3 arrays (N, H/stride · W/stride, 3 C).
+    """The three rows of the patch around every stride-th pixel, each (N, H/stride · W/stride, 3 C).
 
     `before` rows and columns of zeros are put in front of x, 2 - before behind it. In channels-last
     order three pixels side by side are one run of memory, and all rows are cut with one copy: the

@@ -27,7 +27,9 @@ class Sinusoid:
         xp = array_module(tape.theta)
         half = self.dim // 2
         frequency = xp.exp(xp.arange(half) * (-math.log(10000) / (half - 1)))
-        angle = (t - 1)[:, None] * frequency  # (N, dim/2), float64: large angles need its digits
+        angle = (xp.asarray(t) - 1)[
+            :, None
+        ] * frequency  # (N, dim/2), float64: large angles need its digits
         return xp.concatenate([xp.sin(angle), xp.cos(angle)], axis=1).astype(tape.theta.dtype)
 
 

@@ -1,6 +1,6 @@
 """GroupNorm: gradients through statistics."""
 
-from ..device import array_module
+from ..device import sum_rows
 from ..tape import ones, zeros
 
 
@@ -11,7 +11,7 @@ class GroupNorm:
         y = gain x̂ + bias                            x, y (N, H, W, C)   gain, bias (C,)
 
     Backward   dgain = Σ dy x̂      dbias = Σ dy
-               dx = r (g - mean(g) - x̂ mean(g x̂))     with g = gain dy
+               dx = r (g - mean(g) - x̂ mean(g x̂))   with g = gain dy
                the two means are the ways through `mean` and `var`, which each pixel moves
     Keeps      x - mean (N, H·W, C) and r (N, 1, C)
     Raises     ValueError if the groups do not divide the channels
@@ -31,8 +31,8 @@ class GroupNorm:
     def forward(self, x, tape):
         gain, bias = self.gain.of(tape.theta), self.bias.of(tape.theta)
         pixels = x.reshape(len(x), -1, x.shape[-1])  # (N, H·W, C)
-        centred = pixels - self._group_mean(_pixel_mean(pixels))
-        r = (self._group_mean(_pixel_mean(centred * centred)) + self.tiny) ** -0.5  # (N, 1, C)
+        centred = pixels - self._mean(pixels)
+        r = (self._mean(centred * centred) + self.tiny) ** -0.5  # (N, 1, C)
         tape.push(self, (centred, r))
         return (centred * (gain * r) + bias).reshape(x.shape)
 
@@ -40,25 +40,16 @@ class GroupNorm:
         centred, r = tape.pop(self)
         gain = self.gain.of(tape.theta)
         dgain, dbias = self.gain.of(tape.grad), self.bias.of(tape.grad)
-        g = dy.reshape(centred.shape)
-        mean_dy = _pixel_mean(g)  # (N, 1, C)
-        mean_dy_x_hat = _pixel_mean(g * centred) * r
-        dgain += mean_dy_x_hat.sum(axis=(0, 1)) * centred.shape[1]  # rule 3
-        dbias += mean_dy.sum(axis=(0, 1)) * centred.shape[1]
-        a = self._group_mean(gain * mean_dy)
-        b = self._group_mean(gain * mean_dy_x_hat)
-        dx = g * (gain * r) - centred * (b * r * r) - a * r
+        dy_pixels = dy.reshape(centred.shape)
+        dy_x_hat = dy_pixels * centred * r
+        dgain += sum_rows(dy_x_hat).sum(axis=0)  # rule 3
+        dbias += sum_rows(dy_pixels).sum(axis=0)
+        mean_g, mean_g_x_hat = self._mean(dy_pixels, gain), self._mean(dy_x_hat, gain)
+        dx = dy_pixels * (gain * r) - mean_g * r - centred * (mean_g_x_hat * r * r)
         return dx.reshape(dy.shape)
 
-    def _group_mean(self, per_channel):
-        """(N, 1, C) -> (N, 1, C): each channel's number becomes the mean of its group's."""
-        n, _, c = per_channel.shape
-        size = c // self.groups
-        means = per_channel.reshape(n, 1, self.groups, size).mean(axis=3)
-        return means.repeat(size, axis=2)
-
-
-def _pixel_mean(a):
-    """(N, S, C) -> (N, 1, C). A product with ones: several times faster than `a.mean(axis=1)`."""
-    ones = array_module(a).ones((1, a.shape[1]), a.dtype)
-    return ones @ a / a.shape[1]
+    def _mean(self, a, gain=1):
+        """(N, S, C) -> (N, 1, C): the mean of gain · a over pixels and group, for every channel."""
+        n, s, c = a.shape
+        groups = (gain * sum_rows(a)).reshape(n, self.groups, -1).mean(axis=2) / s
+        return groups.repeat(c // self.groups, axis=1)[:, None]

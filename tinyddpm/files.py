@@ -1,0 +1,39 @@
+"""Files that are whole or not there at all."""
+
+import os
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path):
+    """A binary file to write into: `path` gets all of it or, whatever happens, stays as it was.
+
+        with whole_file("picture.png") as file: ...
+
+    What is written goes into a file beside it, onto the disk, and only then under the name. Missing
+    folders are made. Raises OSError if that fails; nothing is left behind.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with open(beside, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    with suppress(OSError, AttributeError):  # not every system can
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder):
+    """Bring the names in a folder onto the disk."""
+    handle = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
