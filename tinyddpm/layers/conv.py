@@ -35,8 +35,8 @@ class Conv3x3:
             raise ValueError(f"{self.name}: {h}×{w} pixels cannot be halved; use even sides")
         W, b = self.W.of(tape.theta), self.b.of(tape.theta)
         tape.push(self, x)
-        W = W.reshape(3, -1, W.shape[-1])  # (3, 3 C, D)
-        y = sum(row @ W[i] for i, row in enumerate(_rows(x, self.before, self.stride))) + b
+        rows = _rows(x, self.before, self.stride)
+        y = sum((row @ w for row, w in zip(rows, W.reshape(3, -1, len(b)))), start=b)
         return y.reshape(n, h // self.stride, w // self.stride, -1)
 
     def backward(self, dy, tape):
@@ -48,8 +48,8 @@ class Conv3x3:
             dW[i] += (row.swapaxes(1, 2) @ flat).sum(axis=0).reshape(dW[i].shape)
         db += sum_rows(flat).sum(axis=0)  # rule 3
         turned = W[::-1, ::-1].swapaxes(2, 3).reshape(3, 3 * d, -1)  # rule 4
-        back = enumerate(_rows(_spread(dy, self.stride), 2 - self.before))
-        return sum(row @ turned[i] for i, row in back).reshape(x.shape)
+        rows = _rows(_spread(dy, self.stride), 2 - self.before)
+        return sum(row @ w for row, w in zip(rows, turned)).reshape(x.shape)
 
 
 def _rows(x, before, stride=1):
