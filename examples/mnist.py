@@ -41,10 +41,10 @@ from tinyddpm import (
 
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
-    steps=3000, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
-    final_steps=250, workers=cores(),
+    steps=2800, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
+    preview_steps=30, final_steps=150, guidance=1.5, workers=cores(),
 )  # fmt: skip
-CHANGEABLE = {"steps", "workers"}  # flags that make sense for a run that is resumed
+CHANGEABLE = {"steps", "workers", "preview_steps", "final_steps", "guidance"}  # when resumed
 
 
 def main():

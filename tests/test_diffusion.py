@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tinyddpm import Schedule, ancestral, last, predict_x0, q_sample
+from tinyddpm import Schedule, ancestral, guided, last, predict_x0, q_sample
 
 
 def test_linear_schedule_of_the_paper():
@@ -171,3 +171,28 @@ def test_sampler_yields_every_step_in_the_precision_of_the_noise(rng):
 def test_an_unknown_variance_is_refused_at_the_call(rng):
     with pytest.raises(ValueError, match="choose 'large' or 'small'"):
         ancestral(None, Schedule.linear(), None, rng, "medium")
+
+
+def test_guidance_extrapolates_from_the_null_label_in_one_call(rng):
+    x, t, label = rng.standard_normal((3, 2)), np.array([5, 5, 5]), np.array([0, 1, 2])
+    calls = []
+
+    def eps_model(x_t, t, label):
+        calls.append(len(x_t))
+        return x_t * (label[:, None] + 1) + t[:, None]
+
+    conditional, free = eps_model(x, t, label), eps_model(x, t, np.full(3, 7))
+    calls.clear()
+    for weight in (0, 0.5, 3):
+        eps_hat = guided(eps_model, label, null=7, weight=weight)(x, t)
+        assert np.allclose(eps_hat, (1 + weight) * conditional - weight * free)
+    assert calls == [3, 6, 6]
+
+
+def test_guidance_towards_one_of_two_gaussians_is_exact_where_it_must_be():
+    """With equal label and null predictions the weight does not matter."""
+    s = Schedule.linear(100)
+    best = best_eps(s, 0.3, 0.1)
+    predict = guided(lambda x, t, label: best(x, t), np.zeros(4, int), null=1, weight=5.0)
+    x, t = np.linspace(-1, 1, 4)[:, None], np.full(4, 50)
+    assert np.allclose(predict(x, t), best(x, t))

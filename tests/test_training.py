@@ -35,7 +35,7 @@ UNET = UNetConfig(
 )
 CONFIG = TrainConfig(
     steps=11, batch=6, micro_batch=2, lr=3e-3, warmup=2, lr_end=0.1, T=50, every=4,
-    preview_steps=3, final_steps=5, ema_decay=0.9,
+    preview_steps=3, final_steps=5, ema_decay=0.9, guidance=0.5,
 )  # fmt: skip
 
 
@@ -140,21 +140,21 @@ def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes
 def test_a_run_stopped_while_it_draws_ends_with_the_same_bytes(
     finished, tmp_path, monkeypatch, call, step
 ):
-    predictor, calls = gallery._predictor, []
+    make, calls = gallery._eps_model, []
 
-    def stopping(run, workers, label=None):
-        predict = predictor(run, workers, label)
+    def stopping(run, workers):
+        eps_model = make(run, workers)
 
-        def counting(x_t, t):
+        def counting(x_t, t, label):
             calls.append(t)
             if len(calls) == call:
                 press_ctrl_c()
-            return predict(x_t, t)
+            return eps_model(x_t, t, label)
 
         return counting
 
     with monkeypatch.context() as patch:
-        patch.setattr(gallery, "_predictor", stopping)
+        patch.setattr(gallery, "_eps_model", stopping)
         with pytest.raises(KeyboardInterrupt):
             train(start(tmp_path / "run"))
     assert len(calls) == call
@@ -300,6 +300,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad)
         ({"lr": 0.0}, "lr of 0.0: use a number above 0"),
         ({"lr": float("nan")}, "lr of nan"),
         ({"seed": -1}, "seed of -1"),
+        ({"guidance": -0.5}, "guidance of -0.5"),
         ({"label_drop": 1.5}, "label_drop of 1.5: use a number from 0 to 1"),
         ({"final_steps": 51}, "final_steps of 51: use 2 to T = 50"),
     ],

@@ -21,7 +21,7 @@ from .layers import (
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
 from .pictures import image_grid, labelled_grid, save_gif, save_picture
 from .run import Run, TrainConfig
-from .samplers import Step, ancestral, last, predictor
+from .samplers import Step, ancestral, guided, last, predictor
 from .schedule import Schedule
 from .tape import Layout, Param, Tape
 from .train import train
@@ -31,7 +31,7 @@ from .workers import WorkerDied, Workers, cores
 __version__ = "0.1.0"
 __all__ = [
     "Adam", "add_flags", "ancestral", "Attention", "clip_by_norm", "Conv3x3", "cores",
-    "Dataset", "DataUnavailable", "Dropout", "Embedding", "given_flags", "GroupNorm",
+    "Dataset", "DataUnavailable", "Dropout", "Embedding", "given_flags", "guided", "GroupNorm",
     "Identity", "image_grid", "labelled_grid", "last", "Layout", "learning_rate", "Linear",
     "load_checkpoint", "load_mnist", "offline_digits", "Param", "predict_x0", "predictor",
     "q_sample", "Run", "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU",

@@ -7,9 +7,9 @@ from .diffusion import predict_x0, q_sample
 from .pictures import image_grid, labelled_grid, loss_curve, save_gif, save_picture
 from .progress import Progress
 from .randomness import generator
-from .samplers import ancestral, last
+from .samplers import ancestral, guided, last
 
-COLUMNS = 6  # images of every label, or images in a row where there are no labels
+COLUMNS = 5  # images of every label, or images in a row where there are no labels
 ROWS = 8  # where there are no labels
 FORWARD = (0.1, 0.2, 0.377, 0.55, 0.75)  # times to show, as shares of T, on the way to noise
 BACKWARD = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0)  # and on the way back
@@ -75,7 +75,9 @@ def _sampling(run, workers, schedule, check):
     noise, labels = _noise_and_labels(run)
     variance = "large" if schedule.T == run.schedule.T else "small"
     rng = generator(run.config.seed, "sampling")
-    chain = ancestral(_predictor(run, workers, labels), schedule, noise, rng, variance)
+    weight = run.config.guidance if labels is not None else 0
+    predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
+    chain = ancestral(predict, schedule, noise, rng, variance)
     with Progress(f"drawing {len(noise)} images", schedule.T) as progress:
         for step in chain:
             check()
@@ -84,16 +86,16 @@ def _sampling(run, workers, schedule, check):
         progress.clear()
 
 
-def _predictor(run, workers, label=None):
-    """What samplers take: eps_hat = predict(x_t, t), by the averaged weights on all workers."""
+def _eps_model(run, workers):
+    """eps_hat = eps_model(x_t, t, label) by the averaged weights, spread over all workers."""
     size = run.config.micro_batch
 
-    def predict(x_t, t):
+    def eps_model(x_t, t, label):
         cuts = [slice(i, i + size) for i in range(0, len(x_t), size)]
         parts = [(x_t[cut], t[cut], None if label is None else label[cut]) for cut in cuts]
         return np.concatenate(workers.map("predict", run.ema, parts))
 
-    return predict
+    return eps_model
 
 
 def _forward_process(run, workers):
@@ -105,7 +107,7 @@ def _forward_process(run, workers):
         x0 = np.repeat(to_unit(image[None]), len(t), axis=0)
         x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
         label = np.full(len(t), label) if run.unet.config.classes else None
-        eps_hat = _predictor(run, workers, label)(x_t, t)
+        eps_hat = _eps_model(run, workers)(x_t, t, label)
         x0_hat = predict_x0(x_t, t, eps_hat, run.schedule)
         rows.append(("x_t", np.concatenate([x0[:1], x_t])))
         rows.append(("x0 estimate", np.concatenate([x0[:1], x0_hat])))

@@ -33,6 +33,7 @@ class TrainConfig:
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
     preview_steps: int = setting(50, "sampling steps of these pictures")
     final_steps: int = setting(1000, "sampling steps of the pictures at the end")
+    guidance: float = setting(0.0, "weight of classifier-free guidance in pictures")
     seed: int = setting(0, "same seed and workers, same run")
     workers: int = setting(1, "processes to train with, at most one a micro-batch")
 
@@ -48,6 +49,8 @@ class TrainConfig:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance of {self.guidance}: use 0 or more")
         for name in ("lr_end", "ema_decay", "label_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")

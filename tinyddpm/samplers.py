@@ -23,6 +23,27 @@ def predictor(model, theta, label=None):
     return lambda x_t, t: model.forward(x_t, t, Tape(theta), label)
 
 
+def guided(eps_model, label, null, weight):
+    """Classifier-free guidance as what samplers take: away from any image, towards the label's.
+
+        eps_hat = (1 + w) eps_θ(x_t, t, label) - w eps_θ(x_t, t, null)      w = weight
+
+    eps_model  eps_hat = eps_model(x_t, t, label), here called once with twice the batch
+    label      (N,); null is the null label that the model was trained with; w = 0: no guidance
+    Source     Ho & Salimans 2022, arXiv:2207.12598, equation 6
+    """
+
+    def predict(x_t, t):
+        if not weight:
+            return eps_model(x_t, t, label)
+        xp = array_module(x_t)
+        labels = xp.concatenate([label, xp.full_like(label, null)])
+        both = eps_model(xp.concatenate([x_t, x_t]), xp.concatenate([t, t]), labels)
+        return (1 + weight) * both[: len(x_t)] - weight * both[len(x_t) :]
+
+    return predict
+
+
 def ancestral(predict, schedule, x_T, rng, variance="large"):
     """Walk the Markov chain back from noise x_T (N, ...) to images; yields a Step for t = T-1 .. 0.
 
