@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
     os.killpg(process.pid, signal.SIGINT)
     out, err = finish(process, code=130)
     saved = re.search(r"saved at step ([\d,]+); to go on: (.*)", out)
-    assert saved[2].endswith("mnist.py --resume 'my runs/offline-digits'")
+    assert shlex.split(saved[2])[2:] == ["--resume", "my runs/offline-digits"]
     assert len(log.read_text().splitlines()) == int(saved[1].replace(",", "")) + 1
 
 
