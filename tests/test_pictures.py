@@ -143,6 +143,15 @@ def test_the_line_fits_the_terminal(now, monkeypatch):
     assert max(len(line) for line in screen.getvalue().rstrip("\n").split("\r")) <= 29
 
 
+def test_the_time_left_is_seen_on_a_terminal_of_80_columns(now, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    screen = Screen()
+    progress = Progress("offline-digits", 2800, unit="images", per=32, stream=screen)
+    now[0] += 99
+    progress.show(1310, "loss 0.0374")
+    assert screen.getvalue().rstrip().endswith("423 images/s  1:39, 1:53 left")
+
+
 def test_clock():
     shown = [clock(seconds) for seconds in (0, 59.6, 61, 3600, 90061)]
     assert shown == ["0:00", "1:00", "1:01", "1:00:00", "25:01:01"]

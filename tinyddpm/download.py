@@ -25,7 +25,7 @@ def fetch(name, urls, size, verify):
     news = queue.Queue()
     arguments = (urls, size, verify, news)
     threading.Thread(target=_ask_mirrors, args=arguments, daemon=True).start()
-    with Progress(f"downloading {name}", size, unit="bytes") as progress:
+    with Progress(f"fetching {name}", size) as progress:
         while True:
             try:
                 kind, value = news.get(timeout=PATIENCE)

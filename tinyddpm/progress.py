@@ -10,7 +10,7 @@ PLAIN_S = 20.0  # a log file gets a line this often
 
 
 class Progress:
-    """A line such as `training  1,200/4,000  30%  loss 0.041  182 images/s  0:04:10, 0:10:02 left`.
+    """A line such as `mnist  1,200/2,800   43%  loss 0.0301  108 images/s  6:10, 8:13 left`.
 
     On a terminal it is one line, drawn again and again; elsewhere (a pipe, a file, CI, TERM=dumb)
     it is plain lines, the first of them soon. Leaving it as a context manager ends the line.

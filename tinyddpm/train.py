@@ -29,11 +29,10 @@ def train(run):
     config = run.config
     learner = Learner(run.unet, run.schedule, config)
     count = min(config.workers, math.ceil(config.batch / config.micro_batch))
-    title = f"training on {run.dataset.name}"
     with (
         _Interruption() as interruption,
         Workers(learner, run.theta.size, count) as workers,
-        Progress(title, config.steps, run.step, "images", config.batch) as progress,
+        Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
         average = None
         while run.step < config.steps:
