@@ -122,7 +122,8 @@ def test_grid_knows_a_checkerboard_from_noise():
     grid, rng = load("grid"), np.random.default_rng(0)
     boards = grid.checkerboards(50, rng)
     assert grid.flawless(boards) == 1
-    assert grid.flawless(boards + rng.normal(0, 0.2, boards.shape).astype(np.float32)) == 1
+    assert grid.flawless(boards + rng.normal(0, 0.1, boards.shape).astype(np.float32)) == 1
+    assert grid.flawless(0.4 * boards) == 0  # grey
     boards[:10, 3, 3] *= -1
     assert grid.flawless(boards) == 0.8
     assert grid.flawless(rng.standard_normal(boards.shape).astype(np.float32)) == 0
