@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 import zlib
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,11 +119,12 @@ def _obtain(file, home, mirrors):
                 damage = f"{path} is not MNIST's ({error}); "
     try:
         urls = [mirror + file.name for mirror in mirrors]
-        packed = fetch(file.name, urls, file.packed_bytes, lambda packed: _read_idx(packed, file))
+        parse = partial(_read_idx, file=file)
+        packed, numbers = fetch(file.name, urls, file.packed_bytes, parse)
     except DataUnavailable as error:
         raise DataUnavailable(f"{damage}{error}") from None
     _keep(home / "mnist" / file.name, packed)
-    return _read_idx(packed, file)
+    return numbers
 
 
 def _keep(path, content):

@@ -14,8 +14,10 @@ class DataUnavailable(Exception):
     """A data set could not be had; the message says why and what to do."""
 
 
-def fetch(name, urls, size, verify):
-    """The bytes of a file from the first of `urls` where `verify(content)` raises no ValueError.
+def fetch(name, urls, size, parse):
+    """A file from the first of `urls` where `parse(content)` raises no ValueError.
+
+    Returns (content, parse(content)).
 
     size       about how many bytes to expect; twice as many are refused
     Raises     DataUnavailable if no mirror has it, or after PATIENCE seconds of silence
@@ -23,7 +25,7 @@ def fetch(name, urls, size, verify):
     A thread asks, because looking up a name knows no time limit: if it hangs, it is left behind.
     """
     news = queue.Queue()
-    arguments = (urls, size, verify, news)
+    arguments = (urls, size, parse, news)
     threading.Thread(target=_ask_mirrors, args=arguments, daemon=True).start()
     with Progress(f"fetching {name}", size) as progress:
         while True:
@@ -38,8 +40,8 @@ def fetch(name, urls, size, verify):
             progress.show(value)
 
 
-def _ask_mirrors(urls, size, verify, news):
-    """Puts ("bytes", count) again and again, then ("file", content) or ("failure", why)."""
+def _ask_mirrors(urls, size, parse, news):
+    """Puts ("bytes", count) again and again, then ("file", its result) or ("failure", why)."""
     reason = "no mirror is known"
     for url in urls:
         try:
@@ -50,8 +52,7 @@ def _ask_mirrors(urls, size, verify, news):
                     if len(content) > 2 * size:
                         raise ValueError("far more bytes than the file has")
                     news.put(("bytes", len(content)))
-            verify(content)
-            return news.put(("file", bytes(content)))
+            return news.put(("file", (content, parse(content))))
         except Exception as error:  # a network can fail in more ways than OSError names
             reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"
     news.put(("failure", reason))
