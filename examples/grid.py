@@ -94,7 +94,7 @@ def main(path, steps=STEPS, count=200):
         loss = simple_loss(model, x0, t, eps, schedule, Tape(theta, grad))
         adam.update(theta, grad, learning_rate(step, steps, peak=5e-3, warmup=100, end=0.01))
         if (step + 1) % 2000 == 0:
-            print(f"step {step + 1:5}  loss {loss:.3f}")
+            print(f"step {step + 1:5}  loss {loss.mean():.3f}")
 
     noise = rng.standard_normal((count, SIDE, SIDE, 1), np.float32)
     rows = [("noise", in_colour(noise[:10]))]

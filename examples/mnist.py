@@ -7,7 +7,7 @@
 Everything that a run makes is in its folder (runs/mnist, then runs/mnist-2, ...):
 
     samples/               a grid of digits every few hundred steps: row k of digit k, always from
-                           the same noise; at the end the -final grid with more sampling steps
+                           the same noise; -final at the end
     mnist-denoising.gif    how digits come out of noise (mnist-denoising.png: the same as a strip)
     mnist-forward.png      digits under more and more noise, and what the network sees in them
     mnist-loss.png         the loss of every step; log.csv has the numbers
@@ -42,9 +42,9 @@ from tinyddpm import (
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
     steps=2800, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
-    preview_steps=30, final_steps=150, guidance=1.5, workers=cores(),
+    workers=cores(),
 )  # fmt: skip
-CHANGEABLE = {"steps", "workers", "preview_steps", "final_steps", "guidance"}  # when resumed
+CHANGEABLE = {"steps", "workers"}  # when a run is resumed
 
 
 def main():

@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOY = (
-    "--steps 6 --batch 4 --micro-batch 2 --every 3 --base 8 --T 30 --preview-steps 2 "
-    "--final-steps 3 --workers 2"
-).split()
+TOY = ("--steps 6 --batch 4 --micro-batch 2 --every 3 --base 8 --T 30 --workers 2").split()
 
 
 def run(folder, script, *arguments, **environment):

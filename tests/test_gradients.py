@@ -172,7 +172,7 @@ def problem():
 
     def loss(z, grad=None, seed=1):
         tape = Tape(z, grad, seed and np.random.default_rng(seed))
-        return simple_loss(unet, x0, t, eps, schedule, tape, label)
+        return simple_loss(unet, x0, t, eps, schedule, tape, label).mean()
 
     grad = np.zeros_like(theta)
     loss(theta, grad)

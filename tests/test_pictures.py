@@ -10,12 +10,11 @@ from tinyddpm import progress as progress_module
 from tinyddpm.pictures import (
     image_grid,
     labelled_grid,
-    loss_curve,
     save_gif,
     save_picture,
-    smooth,
     to_bytes,
 )
+from tinyddpm.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
 from tinyddpm.progress import Progress, clock
 
 
@@ -49,16 +48,35 @@ def test_labelled_grid_gif_and_curve_are_readable_files(tmp_path, rng):
     save_gif(frames, tmp_path / "g.gif", frame_s=0.1, last_s=1)
     save_picture(loss_curve(np.exp(-np.arange(500) / 100) + 0.02), tmp_path / "c.png")
     save_picture(loss_curve([1.0]), tmp_path / "one.png")
+    rate = np.linspace(0, 2, 100)
+    save_picture(rate_distortion(rate, 80 - 30 * rate, "mine"), tmp_path / "r.png")
     with Image.open(tmp_path / "g.gif") as gif:
         durations = []
         for k in range(gif.n_frames):
             gif.seek(k)
             durations.append(gif.info["duration"])
         assert durations == [100, 100, 1000] and gif.info["loop"] == 0
-    for name in ("l.png", "c.png", "one.png"):
+    for name in ("l.png", "c.png", "one.png", "r.png"):
         with Image.open(tmp_path / name) as picture:
             picture.load()
             assert len(np.unique(np.asarray(picture))) > 2
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_curve_goes_through_its_points(log):
+    sheet = Image.new("RGB", (300, 200), (255, 255, 255))
+    axes = Axes(sheet, (50, 30, 250, 150), (0, 10), (1, 100), "x", "y", log)
+    assert axes.point(0, 1) == (50, 150) and axes.point(10, 100) == (250, 30)
+    middle = 10 if log else 50.5
+    assert axes.point(5, middle) == pytest.approx((150, 90))
+    assert axes.point(20, 1000) == (250, 30) and axes.point(-1, 0.1) == (50, 150)  # at the border
+    axes.curve([0, 5, 10], [1, middle, 100])
+    assert sheet.getpixel((150, 90)) == CURVE and sheet.getpixel((230, 140)) != CURVE
+
+
+def test_scales_have_round_numbers():
+    for high, wanted in ((10, [0, 5, 10]), (2.1, [0, 1, 2]), (0.45, [0, 0.2, 0.4])):
+        assert round_numbers(0, high) == pytest.approx(wanted)
 
 
 def test_smooth_is_the_mean_of_the_last_values(rng):

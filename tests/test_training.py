@@ -19,13 +19,19 @@ from PIL import Image
 from tinyddpm import (
     Dataset,
     Run,
+    SamplingConfig,
+    Tape,
     TrainConfig,
     UNetConfig,
+    eps_model,
     gallery,
     load_checkpoint,
+    load_trained,
     save_checkpoint,
     train,
+    x0_and_eps,
 )
+from tinyddpm.learner import Learner
 from tinyddpm.workers import Workers
 
 loop = import_module("tinyddpm.train")  # `tinyddpm.train` is the function of the same name
@@ -35,8 +41,17 @@ UNET = UNetConfig(
 )
 CONFIG = TrainConfig(
     steps=11, batch=6, micro_batch=2, lr=3e-3, warmup=2, lr_end=0.1, T=50, every=4,
-    preview_steps=3, final_steps=5, ema_decay=0.9, guidance=0.5,
+    ema_decay=0.9,
 )  # fmt: skip
+SAMPLING = SamplingConfig(steps=4, guidance=0.5)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_sampling_steps():
+    """Pictures in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "SAMPLING", SAMPLING)
+        yield
 
 
 def stripes(n=20):
@@ -87,7 +102,7 @@ def test_a_run_leaves_the_files_it_promises(finished):
             with Image.open(finished.folder / name) as picture:
                 picture.verify()
     with Image.open(finished.folder / "stripes-denoising.gif") as gif:
-        assert gif.n_frames == CONFIG.final_steps
+        assert gif.n_frames == 1 + SAMPLING.steps
 
 
 def press_ctrl_c():
@@ -136,20 +151,20 @@ def test_a_run_that_lost_what_came_after_its_checkpoint_ends_with_the_same_bytes
     assert content(tmp_path / "run") == content(finished.folder)
 
 
-@pytest.mark.parametrize("call, step", [(2, 4), (5, 8), (9, 11)])  # two previews and the end
+@pytest.mark.parametrize("call, step", [(2, 4), (6, 8), (11, 11)])  # two previews and the end
 def test_a_run_stopped_while_it_draws_ends_with_the_same_bytes(
     finished, tmp_path, monkeypatch, call, step
 ):
     make, calls = gallery._eps_model, []
 
     def stopping(run, workers):
-        eps_model = make(run, workers)
+        predict = make(run, workers)
 
         def counting(x_t, t, label):
             calls.append(t)
             if len(calls) == call:
                 press_ctrl_c()
-            return eps_model(x_t, t, label)
+            return predict(x_t, t, label)
 
         return counting
 
@@ -178,7 +193,10 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path)
     train(start(tmp_path / "whole", **changes))
     start(tmp_path / "run", **changes)
     checkpoint = tmp_path / "run/checkpoint.npz"
-    script = "import sys, test_training as t; t.train(t.resume(t.Path(sys.argv[1])))"
+    script = (
+        "import sys, test_training as t; t.gallery.SAMPLING = t.SAMPLING;"
+        "t.train(t.resume(t.Path(sys.argv[1])))"
+    )
     for delay in (0, 0.02, 0.05):
         before = checkpoint.stat().st_mtime_ns
         process = subprocess.Popen(
@@ -217,7 +235,7 @@ def test_two_workers_give_the_same_bytes_each_time_and_the_numbers_of_one(finish
 
 
 def test_drawing_pictures_does_not_change_the_training(finished, tmp_path):
-    run = start(tmp_path / "run", every=100, final_steps=2)
+    run = start(tmp_path / "run", every=100)
     train(run)
     assert np.array_equal(run.theta, finished.theta) and np.array_equal(run.ema, finished.ema)
 
@@ -228,31 +246,95 @@ def test_the_seed_changes_the_run(finished, tmp_path):
     assert not np.allclose(run.theta, finished.theta, atol=1e-3)
 
 
+def gradient(run, theta, weight=1.0):
+    """The loss and its gradient that the run's next step finds for these weights."""
+    t, n = np.arange(1, CONFIG.batch + 1), CONFIG.batch
+    with Workers(Learner(run.unet, run.schedule, run.config), run.theta.size) as workers:
+        parts = loop._parts(run, t, np.full(n, weight / n))
+        losses, grad = workers.gradient(theta, parts)
+    assert [len(part) for part in losses] == [2, 2, 2]
+    return weight * np.concatenate(losses).mean(), grad
+
+
 def test_the_loss_is_the_mean_over_the_batch_and_the_gradient_is_its_slope(tmp_path):
     """However the batch is cut: one micro-batch of all gives what its parts' shares add up to."""
     run = start(tmp_path / "run")
-    learner = loop.Learner(run.unet, run.schedule, run.config)
-    with Workers(learner, run.theta.size) as workers:
-        losses, grad = workers.gradient(run.theta, loop._parts(run))
-        theta = run.theta + 1e-2 * grad / np.linalg.norm(grad)
-        more, _ = workers.gradient(theta, loop._parts(run))
-    assert len(losses) == 3 and 0.7 < sum(losses) < 1.3
-    assert (sum(more) - sum(losses)) / 1e-2 == pytest.approx(np.linalg.norm(grad), rel=0.05)
+    loss, grad = gradient(run, run.theta)
+    more, _ = gradient(run, run.theta + 1e-2 * grad / np.linalg.norm(grad))
+    assert 0.7 < loss < 1.3
+    assert (more - loss) / 1e-2 == pytest.approx(np.linalg.norm(grad), rel=0.05)
+    assert np.allclose(gradient(run, run.theta, weight=3.0)[1], 3 * grad, rtol=1e-4, atol=1e-6)
 
 
 def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):
     run = start(tmp_path / "run", label_drop=1.0)
-    learner = loop.Learner(run.unet, run.schedule, run.config)
-    with Workers(learner, run.theta.size) as workers:
-        _, grad = workers.gradient(run.theta, loop._parts(run))
+    _, grad = gradient(run, run.theta)
     table = next(p for p in run.unet.layout.params if p.name.endswith("table")).of(grad)
     assert not table[:3].any() and table[3].any()
 
 
+@pytest.mark.parametrize(
+    "schedule, predicts, loss", [("cosine", "v", "hybrid"), ("linear", "x0", "vlb")]
+)
+def test_every_kind_of_training_resumes_with_the_same_bytes(
+    tmp_path, monkeypatch, schedule, predicts, loss
+):
+    """With so few times that importance sampling has begun before the run is stopped."""
+    unet, changes = replace(UNET, outputs=2), {"schedule": schedule, "predicts": predicts}
+    config = replace(CONFIG, **changes, loss=loss, T=25, steps=60, batch=12, every=50)
+    for name in "ab":
+        Run.start(unet, config, stripes(), tmp_path / name)
+    train(resume(tmp_path / "a"))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 53)
+        with pytest.raises(KeyboardInterrupt):
+            train(resume(tmp_path / "b"))
+    run = resume(tmp_path / "b")
+    even = np.full(25, 1 / 25)
+    assert np.array_equal(run.history.probabilities(), even) == (loss == "hybrid")
+    train(run)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
+    for unet, loss in ((UNET, "vlb"), (replace(UNET, outputs=2), "simple")):
+        with pytest.raises(ValueError, match=f"loss '{loss}' of a U-Net with outputs="):
+            Run.start(unet, replace(CONFIG, loss=loss), stripes(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_trained_model_is_what_the_run_averaged_wherever_its_checkpoint_is(finished, tmp_path):
+    shutil.copy(finished.folder / "checkpoint.npz", tmp_path / "mine.npz")
+    for place in (finished.folder, tmp_path / "mine.npz"):
+        trained = load_trained(place)
+        assert np.array_equal(trained.theta, finished.ema) and trained.step == 11
+        assert trained.unet.config == UNET and trained.config == CONFIG
+        assert trained.data == "stripes" and trained.schedule.T == 50
+    with pytest.raises(FileNotFoundError, match="name the folder of a run"):
+        load_trained(tmp_path)
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
+def test_a_model_says_eps_whatever_its_network_predicts(tmp_path, predicts, rng):
+    config = replace(CONFIG, predicts=predicts, loss="hybrid")
+    run = Run.start(replace(UNET, outputs=2), config, stripes(), tmp_path / "run")
+    run.ema = run.ema + 0.1 * rng.standard_normal(run.ema.size, np.float32)
+    run.save()
+    trained = load_trained(run.folder)
+    x_t, t = rng.standard_normal((5, 8, 8, 1), np.float32), np.array([1, 5, 20, 40, 50])
+    label = np.array([0, 1, 2, 3, 3])
+    answer = trained.unet.forward(x_t, t, Tape(trained.theta), label)
+    eps_hat = x0_and_eps(answer[..., :1], x_t, t, trained.schedule, predicts)[1]
+    with eps_model(trained) as one, eps_model(trained, count=2) as two:
+        for predict in (one, two):
+            both = predict(x_t, t, label)
+            assert np.allclose(both[..., :1], eps_hat, atol=1e-4)
+            assert np.allclose(both[..., 1:], answer[..., 1:], atol=1e-5)
+            assert predict(x_t, t, None).shape == (5, 8, 8, 2)
+
+
 def test_it_learns_and_draws_what_it_was_shown(tmp_path):
-    config = replace(
-        CONFIG, steps=300, batch=16, micro_batch=16, every=1000, lr=1e-2, warmup=10, final_steps=25
-    )
+    config = replace(CONFIG, steps=300, batch=16, micro_batch=16, every=1000, lr=1e-2, warmup=10)
     run = Run.start(replace(UNET, base=8, dropout=0.0), config, stripes(48), tmp_path / "run")
     train(run)
     assert np.mean(run.losses[-50:]) < 0.12 < np.mean(run.losses[:10])
@@ -300,9 +382,11 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad)
         ({"lr": 0.0}, "lr of 0.0: use a number above 0"),
         ({"lr": float("nan")}, "lr of nan"),
         ({"seed": -1}, "seed of -1"),
-        ({"guidance": -0.5}, "guidance of -0.5"),
         ({"label_drop": 1.5}, "label_drop of 1.5: use a number from 0 to 1"),
-        ({"final_steps": 51}, "final_steps of 51: use 2 to T = 50"),
+        ({"T": 19}, "T of 19: use 20 or more"),
+        ({"schedule": "square"}, "schedule of 'square': choose from linear, cosine"),
+        ({"predicts": "noise"}, "predicts of 'noise': choose from eps, x0, v"),
+        ({"loss": "L2"}, "loss of 'L2': choose from simple, hybrid, vlb"),
     ],
 )
 def test_settings_that_cannot_work_are_refused_with_a_sentence(change, sentence):
@@ -325,7 +409,7 @@ def test_a_checkpoint_of_another_network_or_of_none_is_refused_by_name(finished,
     arrays, meta = load_checkpoint(finished.folder / "checkpoint.npz")
     path = tmp_path / "checkpoint.npz"
     save_checkpoint(path, {**arrays, "ema": arrays["ema"][:-1]}, meta)
-    with pytest.raises(ValueError, match="ema should have .* numbers, but"):
+    with pytest.raises(ValueError, match="ema should have the shape .*, but"):
         resume(tmp_path)
     save_checkpoint(path, {name: arrays[name] for name in ("theta", "ema", "m")}, meta)
     with pytest.raises(ValueError, match="v should have .* but nothing came"):
@@ -369,7 +453,7 @@ def test_images_that_are_no_bytes_and_missing_labels_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "shape, labels, sentence",
     [
-        ((9, 8, 8, 3), 0, "for 8 pixels a side and 1 channels"),
+        ((9, 8, 8, 3), 0, "the U-Net is for \\(8, 8, 1\\)"),
         ((9, 8, 8, 1), 3, "labels from 3 to 3, but the U-Net has 3 classes"),
         ((9, 8, 8, 1), -1, "labels from -1 to -1"),
         ((5, 8, 8, 1), 0, "a batch of 6 from 5 images"),

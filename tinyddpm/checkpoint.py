@@ -8,7 +8,7 @@ import numpy as np
 
 from .files import whole_file
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint(NamedTuple):

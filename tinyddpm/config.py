@@ -5,9 +5,17 @@ import dataclasses
 import difflib
 
 
-def setting(default, help):
-    """A dataclass field with a default and the sentence that `--help` says about it."""
-    return dataclasses.field(default=default, metadata={"help": help})
+def setting(default, help, choices=None):
+    """A dataclass field with a default, what `--help` says about it, and the values it may have."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+def check_choices(settings):
+    """ValueError that lists the choices if a field of a settings object has none of them."""
+    for field in dataclasses.fields(settings):
+        choices, value = field.metadata["choices"], getattr(settings, field.name)
+        if choices and value not in choices:
+            raise ValueError(f"{field.name} of {value!r}: choose from {', '.join(choices)}")
 
 
 def from_dict(cls, values):
@@ -36,7 +44,8 @@ def add_flags(parser, defaults):
             "--" + field.name.replace("_", "-"),
             type=int if many else type(default),
             nargs="*" if many else None,
-            metavar="N",
+            choices=field.metadata["choices"],
+            metavar=None if field.metadata["choices"] else "N",
             default=argparse.SUPPRESS,
             help=f"{field.metadata['help']} ({' '.join(map(str, default)) if many else default})",
         )

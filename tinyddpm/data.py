@@ -57,6 +57,27 @@ class Dataset(NamedTuple):
     labels: np.ndarray
 
 
+def check_dataset(dataset, image_shape, classes, batch):
+    """ValueError unless a U-Net for images (H, W, C) with these classes can learn from it."""
+    count, *shape = dataset.images.shape
+    if tuple(shape) != image_shape:
+        raise ValueError(
+            f"{dataset.name} has images of shape {tuple(shape)}, but the U-Net is for {image_shape}"
+        )
+    if dataset.images.dtype != np.uint8 or len(dataset.labels) != count:
+        raise ValueError(
+            f"{dataset.name} has {count} images of {dataset.images.dtype} and "
+            f"{len(dataset.labels)} labels: give bytes, and a label for each (0 if there are none)"
+        )
+    if classes and not 0 <= dataset.labels.min() <= dataset.labels.max() < classes:
+        raise ValueError(
+            f"{dataset.name} has labels from {dataset.labels.min()} to {dataset.labels.max()}, "
+            f"but the U-Net has {classes} classes: they count from 0"
+        )
+    if batch > count:
+        raise ValueError(f"a batch of {batch} from {count} images: use a smaller batch")
+
+
 def to_unit(images):
     """Bytes 0 .. 255 as float32 in [-1, 1]: x / 127.5 - 1 (Ho et al. 2020, section 3.3)."""
     return images.astype(np.float32) / 127.5 - 1

@@ -1,43 +1,118 @@
-"""The forward process, what the network's answer means, and the loss with its gradient."""
+"""The forward process, what the network's answer means, and the loss with its gradient.
 
+Everywhere   a = √ᾱ_t and b = √(1 - ᾱ_t), so that x_t = a x0 + b eps and a² + b² = 1
+"""
+
+from .device import array_module
 from .schedule import at
+
+PREDICTS = ("eps", "x0", "v")
+VARIANCES = ("large", "small", "learned")
+
+
+def _signal_and_noise(t, like, schedule):
+    """a and b (N, 1, ..., 1)."""
+    return at(schedule.alpha_bar**0.5, t, like), at((1 - schedule.alpha_bar) ** 0.5, t, like)
 
 
 def q_sample(x0, t, eps, schedule):
     """A noisy image at any time in one step.
 
-        x_t = √ᾱ_t x0 + √(1 - ᾱ_t) eps         x0, eps, x_t (N, ...)   t (N,) in 0..T
+        x_t = a x0 + b eps         x0, eps, x_t (N, ...)   t (N,) in 0..T
 
     Units      x0 in [-1, 1]; eps standard normal
     Source     Ho et al. 2020, equation 4
     """
-    signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
-    return at(signal, t, x0) * x0 + at(noise, t, x0) * eps
+    a, b = _signal_and_noise(t, x0, schedule)
+    return a * x0 + b * eps
 
 
-def predict_x0(x_t, t, eps_hat, schedule):
-    """The clean image that `q_sample` would have made x_t of, if eps_hat was the noise.
+def target(x0, t, eps, schedule, predicts="eps"):
+    """What the network should answer: "eps", "x0", or "v", which is x_t turned by 90 degrees.
 
-        x0_hat = (x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t
+        v = a eps - b x0         x0, eps (N, ...)   t (N,) in 1..T
 
-    Source     Ho et al. 2020, equation 15
+    Source     v: Salimans & Ho 2022, arXiv:2202.00512, section 4
     """
-    signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
-    return (x_t - at(noise, t, x_t) * eps_hat) / at(signal, t, x_t)
+    a, b = _signal_and_noise(t, x0, schedule)
+    return {"eps": eps, "x0": x0, "v": a * eps - b * x0}[predicts]
 
 
-def simple_loss(model, x0, t, eps, schedule, tape, label=None, count=None):
+def x0_and_eps(answer, x_t, t, schedule, predicts="eps"):
+    """The image and the noise that x_t was made of if the network's answer is right: (x0, eps).
+
+        from eps   x0 = (x_t - b eps) / a          from v   x0 = a x_t - b v
+        from x0    eps = (x_t - a x0) / b                  eps = b x_t + a v
+
+    answer, x_t, x0, eps (N, ...)   t (N,) in 1..T
+    Source     Ho et al. 2020, equation 15; Salimans & Ho 2022, appendix D
+    """
+    a, b = _signal_and_noise(t, x_t, schedule)
+    if predicts == "eps":
+        return (x_t - b * answer) / a, answer
+    if predicts == "x0":
+        return answer, (x_t - a * answer) / b
+    return a * x_t - b * answer, b * x_t + a * answer
+
+
+def posterior_mean(x0, x_t, t, schedule):
+    """The mean of x_{t-1}, given x_t and x0: q's, or the model's if x0 is its estimate (N, ...).
+
+        mean = (√ᾱ_{t-1} β_t x0 + √α_t (1 - ᾱ_{t-1}) x_t) / (1 - ᾱ_t)
+
+    Source     Ho et al. 2020, equation 7
+    """
+    return at(schedule.to_x0, t, x0) * x0 + at(schedule.to_x_t, t, x_t) * x_t
+
+
+def log_variance(variance, v, t, schedule):
+    """The log of the model's variance of x_{t-1}, given x_t.
+
+        "large"    log β_t, but log β̃_2 at t = 1
+        "small"    log β̃_t, but log β̃_2 at t = 1
+        "learned"  share · log β_t + (1 - share) · log β̃_t,   share = (v + 1) / 2
+
+    v          (N, ...) the second half of the network's channels if learned, else any array of
+               the images' number of axes; it gives the precision and the device
+    Raises     ValueError for any other variance, or if v is empty where it is needed
+    Source     Ho et al. 2020, section 3.2; Nichol & Dhariwal 2021, equation 15
+    """
+    if variance not in VARIANCES:
+        raise ValueError(f"variance {variance!r}: choose from {', '.join(VARIANCES)}")
+    if variance == "learned" and not v.shape[-1]:
+        raise ValueError("this network has learned no variances: choose 'small' or 'large'")
+    low, high = at(schedule.log_posterior_variance, t, v), at(schedule.log_beta, t, v)
+    if variance == "learned":
+        return low + (v + 1) / 2 * (high - low)
+    if variance == "small":
+        return low
+    return array_module(v).where((t == 1).reshape(low.shape), low, high)
+
+
+def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, predicts="eps"):
     """The loss that DDPM minimises, and its gradient added to tape.grad: the heart of Algorithm 1.
 
-        L = Σ (ε_θ(x_t, t) - eps)² / count      x0, eps (N, ...)   t, label (N,)
+        loss_n = mean over an image's numbers of (ε_θ(x_t, t) - eps)²     x0, eps (N, ...)
+        or with x0 or v in place of eps: see `target`                      loss, t, label (N,)
 
-    count      how many numbers the mean is over: x0.size, or more if x0 is a part of a batch
-    Backward   dε_θ = 2 (ε_θ - eps) / count; nothing is done on a tape without a gradient
+    weight     (N,), 1/N unless given: the gradient is that of Σ weight_n loss_n
+    Backward   dε_θ = 2 weight (ε_θ - eps) / count; nothing is done on a tape without a gradient
     Source     Ho et al. 2020, equation 14 and Algorithm 1
     """
-    count = count or x0.size
     x_t = q_sample(x0, t, eps, schedule)
-    error = model.forward(x_t, t, tape, label) - eps
+    error = model.forward(x_t, t, tape, label) - target(x0, t, eps, schedule, predicts)
     if tape.grad is not None:
-        model.backward(error * (2 / count), tape)
-    return (error * error).sum() / count
+        model.backward(per_image(weight, x0) * 2 / x0[0].size * error, tape)
+    return mean_of_each(error * error)
+
+
+def per_image(weight, like):
+    """weight (N,) as (N, 1, ..., 1) in the precision of `like` (N, ...); 1/N if it is None."""
+    if weight is None:
+        return 1 / len(like)
+    return weight.astype(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def mean_of_each(x):
+    """The mean over all axes but the first: (N, ...) -> (N,)"""
+    return x.reshape(len(x), -1).mean(axis=1)

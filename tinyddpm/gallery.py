@@ -1,27 +1,30 @@
 """The pictures of a run: what it draws while it learns, and what it shows at the end."""
 
+from functools import partial
+
 import numpy as np
 
 from .data import to_unit
-from .diffusion import predict_x0, q_sample
-from .pictures import image_grid, labelled_grid, loss_curve, save_gif, save_picture
+from .diffusion import q_sample, x0_and_eps
+from .pictures import image_grid, labelled_grid, save_gif, save_picture
+from .plots import loss_curve
 from .progress import Progress
 from .randomness import generator
-from .samplers import ancestral, guided, last
+from .samplers import guided, last
+from .sampling import SamplingConfig, sample
 
+SAMPLING = SamplingConfig()
 COLUMNS = 5  # images of every label, or images in a row where there are no labels
 ROWS = 8  # where there are no labels
 FORWARD = (0.1, 0.2, 0.377, 0.55, 0.75)  # times to show, as shares of T, on the way to noise
 BACKWARD = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0)  # and on the way back
-FRAMES = 48  # of the moving picture
 
 
 def draw_preview(run, workers, check):
     """Write samples/DATA-STEP.png, always from the same noise, and the loss, unless it is there."""
     path = _sample_path(run, f"{run.step:06}")
     if not path.exists():
-        schedule = run.schedule.respaced(run.config.preview_steps)
-        images = last(_sampling(run, workers, schedule, check))
+        images = last(_sampling(run, workers, check))
         _draw_loss(run)
         save_picture(image_grid(images, COLUMNS), path)
         print(f"step {run.step:,}: {path}")
@@ -29,21 +32,32 @@ def draw_preview(run, workers, check):
 
 def draw_final(run, workers, check):
     """Write the last samples, how they came out of noise, the forward process, and the loss."""
-    schedule = run.schedule.respaced(run.config.final_steps)
     noise, labels = _noise_and_labels(run)
     row = slice(None, None, COLUMNS) if labels is not None else slice(COLUMNS)  # one of each label
-    shown = {round(share * schedule.T) for share in BACKWARD}
-    strip, frames = [("noise", noise[row])], []
-    for step in _sampling(run, workers, schedule, check):
-        if step.t in shown:
-            strip.append((f"t = {schedule.times[step.t]}", step.x[row]))
-        if step.t % max(1, schedule.T // FRAMES) == 0:
-            frames.append(image_grid(step.x[row], len(noise[row]), scale=3))
-    save_picture(image_grid(step.x, COLUMNS), _sample_path(run, "final"))
-    save_picture(labelled_grid(strip), _path(run, "denoising.png"))
-    save_gif(frames, _path(run, "denoising.gif"))
+    steps = list(_sampling(run, workers, check))
+    save_picture(image_grid(steps[-1].x, COLUMNS), _sample_path(run, "final"))
+    few = [step._replace(x=step.x[row], x0_hat=step.x0_hat[row]) for step in steps]
+    save_picture(denoising_strip(noise[row], few, run.schedule), _path(run, "denoising.png"))
+    save_gif(moving_picture(noise[row], few, len(noise[row])), _path(run, "denoising.gif"))
     save_picture(_forward_process(run, workers), _path(run, "forward.png"))
     _draw_loss(run)
+
+
+def denoising_strip(noise, steps, schedule, of="x"):
+    """How images come out of noise: a row of all images for some of a sampler's Steps.
+
+    of         "x" for x_t, or "x0_hat" for the image that each step sees coming: Ho et al. 2020's
+               progressive generation (figure 6)
+    """
+    times = schedule.respaced(len(steps)).times
+    shown = {round(share * len(steps)) for share in BACKWARD}
+    rows = [(f"t = {times[s.t]}", getattr(s, of)) for s in steps if s.t in shown]
+    return labelled_grid([("noise", noise), *rows])
+
+
+def moving_picture(noise, steps, columns):
+    """A picture of all images for the noise and every one of a sampler's Steps."""
+    return [image_grid(x, columns, scale=3) for x in (noise, *(step.x for step in steps))]
 
 
 def _path(run, name):
@@ -65,37 +79,27 @@ def _noise_and_labels(run):
     """The noise (N, H, W, C) and labels (N,) or None that all samples of a run are made of."""
     unet = run.unet.config
     labels = np.repeat(np.arange(unet.classes), COLUMNS) if unet.classes else None
-    count = len(labels) if unet.classes else ROWS * COLUMNS
-    shape = (count, unet.image_size, unet.image_size, unet.image_channels)
+    shape = (len(labels) if unet.classes else ROWS * COLUMNS, *unet.image_shape)
     return generator(run.config.seed, "noise").standard_normal(shape, run.theta.dtype), labels
 
 
-def _sampling(run, workers, schedule, check):
-    """The ancestral sampler's Steps, with a progress line; `check()` may stop it."""
+def _sampling(run, workers, check):
+    """The sampler's Steps, with a progress line; `check()` may stop it."""
     noise, labels = _noise_and_labels(run)
-    variance = "large" if schedule.T == run.schedule.T else "small"
-    rng = generator(run.config.seed, "sampling")
-    weight = run.config.guidance if labels is not None else 0
+    weight = SAMPLING.guidance if labels is not None else 0
     predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
-    chain = ancestral(predict, schedule, noise, rng, variance)
-    with Progress(f"drawing {len(noise)} images", schedule.T) as progress:
-        for step in chain:
+    rng = generator(run.config.seed, "sampling")
+    with Progress(f"drawing {len(noise)} images", SAMPLING.steps) as progress:
+        for step in sample(SAMPLING, predict, run.schedule, noise, rng):
             check()
-            progress.show(schedule.T - step.t)
+            progress.show(SAMPLING.steps - step.t)
             yield step
         progress.clear()
 
 
 def _eps_model(run, workers):
     """eps_hat = eps_model(x_t, t, label) by the averaged weights, spread over all workers."""
-    size = run.config.micro_batch
-
-    def eps_model(x_t, t, label):
-        cuts = [slice(i, i + size) for i in range(0, len(x_t), size)]
-        parts = [(x_t[cut], t[cut], None if label is None else label[cut]) for cut in cuts]
-        return np.concatenate(workers.map("predict", run.ema, parts))
-
-    return eps_model
+    return partial(workers.spread, "predict", run.ema, run.config.micro_batch)
 
 
 def _forward_process(run, workers):
@@ -107,8 +111,8 @@ def _forward_process(run, workers):
         x0 = np.repeat(to_unit(image[None]), len(t), axis=0)
         x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
         label = np.full(len(t), label) if run.unet.config.classes else None
-        eps_hat = _eps_model(run, workers)(x_t, t, label)
-        x0_hat = predict_x0(x_t, t, eps_hat, run.schedule)
+        eps_hat = _eps_model(run, workers)(x_t, t, label)[..., : x0.shape[-1]]
+        x0_hat, _ = x0_and_eps(eps_hat, x_t, t, run.schedule)
         rows.append(("x_t", np.concatenate([x0[:1], x_t])))
         rows.append(("x0 estimate", np.concatenate([x0[:1], x0_hat])))
     return labelled_grid(rows, head=["x0", *(f"t = {time}" for time in t)])

@@ -1,4 +1,4 @@
-"""Pictures of what happens: grids, moving pictures, the curve of the loss. Pillow draws them."""
+"""Images as pictures: grids, with and without labels, and moving ones. Pillow draws them."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from .device import to_host
 from .files import whole_file
 
 GAP = 2  # pixels between the images of a grid
-PAPER, INK, FAINT, ACCENT = (255, 255, 255), (30, 30, 30), (215, 215, 215), (200, 60, 30)
+PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 def to_bytes(images):
@@ -69,50 +69,3 @@ def save_gif(pictures, path, frame_s=0.06, last_s=2.0):
     first, *others = [p.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for p in pictures]
     with whole_file(path) as file:
         first.save(file, "GIF", save_all=True, append_images=others, duration=times, loop=0)
-
-
-def loss_curve(losses, title="", size=(720, 400)):
-    """The loss of every step and its moving average, on a logarithmic axis, as a Pillow image.
-
-    losses     (steps,), positive; the axis goes from the smallest to the largest average
-    """
-    width, height = size
-    image = Image.new("RGB", size, PAPER)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size=13)
-    left, right, top, bottom = 62, width - 18, 34, height - 42
-    losses = np.asarray(losses, float)
-    average = smooth(losses)
-    low, high = math.log10(average.min() * 0.8), math.log10(average.max() * 1.1)
-
-    def point(step, loss):
-        x = left + (right - left) * step / max(1, len(losses) - 1)
-        y = bottom - (bottom - top) * (math.log10(loss) - low) / (high - low)
-        return x, min(max(y, top), bottom)
-
-    for loss in _ticks(10**low, 10**high):
-        y = point(0, loss)[1]
-        draw.line((left, y, right, y), FAINT)
-        draw.text((left - 6, y), f"{loss:g}", INK, font, anchor="rm")
-    for i in range(5):
-        step = round(i / 4 * len(losses))
-        draw.text((left + (right - left) * i / 4, bottom + 8), f"{step:,}", INK, font, anchor="mt")
-    every = max(1, len(losses) // (4 * width))
-    draw.point([point(i, losses[i]) for i in range(0, len(losses), every)], (150, 170, 200))
-    draw.line([point(i, average[i]) for i in range(0, len(losses), every)], ACCENT, width=2)
-    draw.text((left, 10), title, INK, font)
-    draw.text(((left + right) / 2, height - 14), "step", INK, font, anchor="mm")
-    return image
-
-
-def smooth(losses, window=100):
-    """The mean of the last `window` losses at every step; of all so far where there are fewer."""
-    total = np.cumsum(np.concatenate([[0.0], losses]))
-    i = np.arange(1, len(losses) + 1)
-    first = np.maximum(0, i - window)
-    return (total[i] - total[first]) / (i - first)
-
-
-def _ticks(low, high):
-    """Round numbers 1, 2, 5 times powers of ten between low and high."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]

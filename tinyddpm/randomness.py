@@ -6,7 +6,7 @@ the uninterrupted one would have drawn, and drawing a picture never changes the 
 
 import numpy as np
 
-PURPOSES = ("weights", "order", "training", "digits", "noise", "sampling", "forward")
+PURPOSES = ("weights", "order", "training", "digits", "noise", "sampling", "forward", "times")
 
 
 def generator(seed, purpose, counter=0, part=0):

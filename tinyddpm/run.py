@@ -4,16 +4,21 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .config import from_dict, setting
+from .config import check_choices, from_dict, setting
+from .data import check_dataset
+from .diffusion import PREDICTS
 from .files import whole_file
 from .optim import Adam
 from .randomness import generator
-from .schedule import Schedule
+from .schedule import SCHEDULES, Schedule
+from .timesteps import LossHistory
 from .unet import UNet, UNetConfig
+from .variational import LOSSES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,27 +35,25 @@ class TrainConfig:
     ema_decay: float = setting(0.9999, "decay of the moving average of the weights")
     label_drop: float = setting(0.1, "share of the labels replaced by the null label")
     T: int = setting(1000, "steps of the diffusion process")
+    schedule: str = setting("linear", "how the noise grows in them", tuple(SCHEDULES))
+    predicts: str = setting("eps", "what the network answers with", PREDICTS)
+    loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
-    preview_steps: int = setting(50, "sampling steps of these pictures")
-    final_steps: int = setting(1000, "sampling steps of the pictures at the end")
-    guidance: float = setting(0.0, "weight of classifier-free guidance in pictures")
     seed: int = setting(0, "same seed and workers, same run")
     workers: int = setting(1, "processes to train with, at most one a micro-batch")
 
     def __post_init__(self):
+        check_choices(self)
         for name in ("steps", "batch", "micro_batch", "every", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
-        for name in ("preview_steps", "final_steps"):
-            if not 2 <= getattr(self, name) <= self.T:
-                raise ValueError(f"{name} of {getattr(self, name)}: use 2 to T = {self.T}")
+        if self.T < 20:
+            raise ValueError(f"T of {self.T}: use 20 or more")
         if self.seed < 0:
             raise ValueError(f"seed of {self.seed}: use 0 or more")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
-        if not 0 <= self.guidance < math.inf:
-            raise ValueError(f"guidance of {self.guidance}: use 0 or more")
         for name in ("lr_end", "ema_decay", "label_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
@@ -60,17 +63,24 @@ class Run:
     """A training run in its folder: the state that a checkpoint holds, and how to save and find it.
 
     unet, config, schedule, dataset    what is trained, how, and on what
-    theta, ema, adam, step             the state: with `config` it decides all that comes after
+    theta, ema, adam, history, step    the state: with `config` it decides all that comes after
     """
 
     def __init__(self, unet_config, config, dataset, folder):
-        _check_data(dataset, unet_config, config.batch)
+        check_dataset(dataset, unet_config.image_shape, unet_config.classes, config.batch)
+        outputs = 1 if config.loss == "simple" else 2
+        if unet_config.outputs != outputs:
+            raise ValueError(
+                f"loss {config.loss!r} of a U-Net with outputs={unet_config.outputs}: this loss "
+                f"wants outputs={outputs}, the second of which are learned variances"
+            )
         self.folder, self.config, self.dataset = Path(folder), config, dataset
         self.unet = UNet(unet_config)
-        self.schedule = Schedule.linear(config.T)
+        self.schedule = SCHEDULES[config.schedule](config.T)
         self.theta = self.unet.layout.init(generator(config.seed, "weights"))
         self.ema = self.theta.copy()
         self.adam = Adam(self.theta)
+        self.history = LossHistory(config.T)
         self.log = ["step,loss,gradient,lr"]  # the lines of log.csv
         self.saved = 0  # the step of the checkpoint
 
@@ -108,19 +118,16 @@ class Run:
         Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
         """
         path = Path(folder) / "checkpoint.npz"
-        if not path.exists():
-            raise FileNotFoundError(f"there is no {path}: name the folder of a run")
-        arrays, meta = load_checkpoint(path)
-        if not {"unet", "train", "data", "step"} <= meta.keys():
-            raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
+        arrays, meta = _read(path)
         unet_config = from_dict(UNetConfig, meta["unet"])
         config = from_dict(TrainConfig, {**meta["train"], **changes})
         if config.steps < meta["step"]:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
-            _vector(arrays, name, run.theta.size, path) for name in ("theta", "ema", "m", "v")
+            _array(arrays, name, run.theta.shape, path) for name in ("theta", "ema", "m", "v")
         )
+        run.history.losses = _array(arrays, "history", run.history.losses.shape, path)
         run.adam.step = run.saved = meta["step"]
         log = run.folder / "log.csv"
         if log.exists():  # it may be ahead of the checkpoint
@@ -140,35 +147,48 @@ class Run:
         with whole_file(self.folder / "log.csv") as file:
             file.write(("\n".join(self.log) + "\n").encode())
         arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
+        arrays["history"] = self.history.losses
         save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
         self.saved = self.step
 
 
-def _check_data(dataset, unet, batch):
-    """ValueError unless a U-Net of this config can learn from batches of this data set."""
-    count, *shape = dataset.images.shape
-    if shape != [unet.image_size, unet.image_size, unet.image_channels]:
-        raise ValueError(
-            f"{dataset.name} has images of shape {tuple(shape)}, but the U-Net is for "
-            f"{unet.image_size} pixels a side and {unet.image_channels} channels"
-        )
-    if dataset.images.dtype != np.uint8 or len(dataset.labels) != count:
-        raise ValueError(
-            f"{dataset.name} has {count} images of {dataset.images.dtype} and "
-            f"{len(dataset.labels)} labels: give bytes, and a label for each (0 if there are none)"
-        )
-    if unet.classes and not 0 <= dataset.labels.min() <= dataset.labels.max() < unet.classes:
-        raise ValueError(
-            f"{dataset.name} has labels from {dataset.labels.min()} to {dataset.labels.max()}, "
-            f"but the U-Net has {unet.classes} classes: they count from 0"
-        )
-    if batch > count:
-        raise ValueError(f"a batch of {batch} from {count} images: use a smaller batch")
+class Trained(NamedTuple):
+    """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights."""
+
+    unet: UNet
+    config: TrainConfig
+    schedule: Schedule
+    theta: np.ndarray
+    data: str
+    step: int
 
 
-def _vector(arrays, name, size, path):
-    """The array `name` of a checkpoint, if it has the length that the U-Net wants."""
-    if name not in arrays or arrays[name].shape != (size,):
+def load_trained(folder):
+    """The `Trained` model in a run's folder, or in a copy of its checkpoint.npz.
+
+    Raises     OSError or ValueError if there is no whole checkpoint of a run
+    """
+    path = Path(folder) if Path(folder).is_file() else Path(folder) / "checkpoint.npz"
+    arrays, meta = _read(path)
+    unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
+    theta = _array(arrays, "ema", (unet.layout.size,), path)
+    schedule = SCHEDULES[config.schedule](config.T)
+    return Trained(unet, config, schedule, theta, meta["data"], meta["step"])
+
+
+def _read(path):
+    """The arrays and the other facts in the checkpoint of a run."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: name the folder of a run")
+    arrays, meta = load_checkpoint(path)
+    if not {"unet", "train", "data", "step"} <= meta.keys():
+        raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
+    return arrays, meta
+
+
+def _array(arrays, name, shape, path):
+    """The array `name` of a checkpoint, if it has the shape that the settings ask for."""
+    if name not in arrays or arrays[name].shape != shape:
         came = arrays[name].shape if name in arrays else "nothing"
-        raise ValueError(f"{path}: {name} should have {size:,} numbers, but {came} came")
+        raise ValueError(f"{path}: {name} should have the shape {shape}, but {came} came")
     return arrays[name]

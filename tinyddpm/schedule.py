@@ -14,23 +14,31 @@ class Schedule:
         alpha[t]      α_t = 1 - β_t               the share of the signal's power that step t keeps
         alpha_bar[t]  ᾱ_t = α_1 α_2 ... α_t       what is left of it after t steps; ᾱ_0 = 1
         posterior_variance[t]  β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)   of x_{t-1} given x_t and x_0
+        to_x0[t], to_x_t[t]    the posterior's mean is to_x0[t] x_0 + to_x_t[t] x_t
+        log_beta[t], log_posterior_variance[t]   with log β̃_2 in place of log β̃_1 = log 0
         times[t]      the time step to tell the network: t itself, unless respaced
 
     All tables are float64 NumPy arrays (T + 1,).
     Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
-    Source     Ho et al. 2020, equations 4 and 7
+    Source     Ho et al. 2020, equations 4 and 7; β̃_2 for β̃_1 as in its code
     """
 
     def __init__(self, beta, times=None):
         beta = np.asarray(beta, np.float64)
-        if beta.ndim != 1 or not beta.size or not ((0 < beta) & (beta < 1)).all():
-            raise ValueError(f"beta of {beta}: a schedule wants a list of numbers between 0 and 1")
+        if beta.ndim != 1 or beta.size < 2 or not ((0 < beta) & (beta < 1)).all():
+            raise ValueError(f"beta of {beta}: give two or more numbers between 0 and 1")
         self.T = len(beta)
-        self.beta = np.concatenate([[0.0], beta])
+        self.beta = _from_1(beta)
         self.alpha = 1 - self.beta
         self.alpha_bar = np.cumprod(self.alpha)
-        self.posterior_variance = np.zeros(self.T + 1)
-        self.posterior_variance[1:] = beta * (1 - self.alpha_bar[:-1]) / (1 - self.alpha_bar[1:])
+        before, now = self.alpha_bar[:-1], self.alpha_bar[1:]
+        self.posterior_variance = _from_1(beta * (1 - before) / (1 - now))
+        self.to_x0 = _from_1(beta * before**0.5 / (1 - now))
+        self.to_x_t = _from_1((1 - beta) ** 0.5 * (1 - before) / (1 - now))
+        self.log_beta = _from_1(np.log(beta))
+        self.log_posterior_variance = _from_1(
+            np.log(self.posterior_variance[np.maximum(2, np.arange(1, self.T + 1))])
+        )
         self.times = np.arange(self.T + 1) if times is None else np.asarray(times)
         signal = math.sqrt(self.alpha_bar[-1])
         if signal >= 0.01:
@@ -52,6 +60,20 @@ class Schedule:
             raise ValueError(f"a linear schedule of {T} steps: use more than {1000 * last:.0f}")
         return cls(np.linspace(first, last, T) * (1000 / T))
 
+    @classmethod
+    def cosine(cls, T=1000, s=0.008):
+        """ᾱ_t falls like a squared cosine: less noise early and less haste at the end than linear.
+
+            ᾱ_t = f(t) / f(0),  f(t) = cos²((t/T + s) / (1 + s) · π/2),  β_t at most 0.999
+
+        Raises     ValueError unless T >= 2
+        Source     Nichol & Dhariwal 2021, equation 17
+        """
+        if T < 2:
+            raise ValueError(f"a cosine schedule of {T} steps: use 2 or more")
+        f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi / 2) ** 2
+        return cls(np.minimum(1 - f[1:] / f[:-1], 0.999))
+
     def respaced(self, steps):
         """The same process seen at `steps` of its T times, both ends included, to sample faster.
 
@@ -65,6 +87,14 @@ class Schedule:
             raise ValueError(f"{steps} of {self.T} steps: choose from 2 to {self.T}")
         kept = np.concatenate([[0], np.linspace(1, self.T, steps).round().astype(int)])
         return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
+
+
+SCHEDULES = {"linear": Schedule.linear, "cosine": Schedule.cosine}
+
+
+def _from_1(values):
+    """A table (T + 1,) from the values for t = 1 .. T; entry 0 is 0."""
+    return np.concatenate([[0.0], values])
 
 
 def at(table, t, like):

@@ -4,20 +4,15 @@ import math
 import os
 import signal
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 
 from . import gallery
-from .data import batch_indices, to_unit
-from .diffusion import simple_loss
+from .data import batch_indices
+from .learner import Learner
 from .optim import clip_by_norm, learning_rate, update_ema
 from .progress import Progress
 from .randomness import generator
-from .run import TrainConfig
-from .schedule import Schedule
-from .tape import Tape
-from .unet import UNet
 from .workers import Workers
 
 
@@ -57,13 +52,17 @@ def advance(run, workers):
     Raises     FloatingPointError if the loss or the gradient is no longer a number
     """
     config, step = run.config, run.step
-    losses, grad = workers.gradient(run.theta, _parts(run))
-    loss, norm = float(sum(losses)), clip_by_norm(grad, config.clip)
+    t, weight = run.history.draw(generator(config.seed, "times", step), config.batch)
+    losses, grad = workers.gradient(run.theta, _parts(run, t, weight / config.batch))
+    losses = np.concatenate(losses)
+    loss, norm = float((weight * losses).mean()), clip_by_norm(grad, config.clip)
     if not math.isfinite(loss + norm):
         raise FloatingPointError(
             f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the checkpoint in "
             f"{run.folder} is older and sound, but start a new run with a smaller learning rate"
         )
+    if config.loss == "vlb":
+        run.history.update(t, losses)
     lr = learning_rate(step, config.steps, config.lr, config.warmup, config.lr_end)
     run.adam.update(run.theta, grad, lr)
     update_ema(run.ema, run.theta, run.step, config.ema_decay)
@@ -71,42 +70,17 @@ def advance(run, workers):
     return loss
 
 
-def _parts(run):
+def _parts(run, t, weight):
     """The batch of the next step, cut into micro-batches: the arguments of `Learner.gradient`."""
     config, data = run.config, run.dataset
     chosen = batch_indices(len(data.images), config.batch, run.step, config.seed)
     parts = []
     for first in range(0, config.batch, config.micro_batch):
-        i = chosen[first : first + config.micro_batch]
+        cut = slice(first, first + config.micro_batch)
+        i = chosen[cut]
         label = data.labels[i] if run.unet.config.classes else None
-        parts.append((run.step, len(parts), data.images[i], label))
+        parts.append((run.step, len(parts), data.images[i], label, t[cut], weight[cut]))
     return parts
-
-
-@dataclass
-class Learner:
-    """What a worker does with its part of a batch (see `Workers`)."""
-
-    unet: UNet
-    schedule: Schedule
-    config: TrainConfig
-
-    def gradient(self, theta, grad, step, part, images, label):
-        """Micro-batch number `part`: adds to grad, returns its share of the batch's loss."""
-        rng = generator(self.config.seed, "training", step, part)
-        x0 = to_unit(images).astype(theta.dtype)
-        t = rng.integers(1, self.schedule.T + 1, len(x0))
-        eps = rng.standard_normal(x0.shape, theta.dtype)
-        if label is not None:
-            dropped = rng.random(len(x0)) < self.config.label_drop
-            label = np.where(dropped, self.unet.config.classes, label)
-        tape = Tape(theta, grad, rng)
-        count = self.config.batch * x0[0].size
-        return simple_loss(self.unet, x0, t, eps, self.schedule, tape, label, count)
-
-    def predict(self, theta, x_t, t, label):
-        """eps_hat for a part of the images that are being sampled."""
-        return self.unet.forward(x_t, t, Tape(theta), label)
 
 
 class _Interruption:

@@ -22,6 +22,7 @@ class UNetConfig:
     groups: int = setting(8, "groups of GroupNorm")
     dropout: float = setting(0.0, "share of the numbers dropped in every residual block")
     classes: int = setting(0, "how many labels there are; 0 for none")
+    outputs: int = setting(1, "answers for each number of the image; 2 to learn variances, too")
 
     def __post_init__(self):
         object.__setattr__(self, "multipliers", tuple(self.multipliers))
@@ -32,6 +33,8 @@ class UNetConfig:
             raise ValueError(f"{self}: sizes and counts must be positive")
         if self.base % 2 or self.base < 4:
             raise ValueError(f"a base of {self.base} channels: use an even number from 4 on")
+        if self.outputs not in (1, 2):
+            raise ValueError(f"outputs of {self.outputs}: use 1, or 2 to learn variances, too")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"a dropout of {self.dropout}: use a share from 0 to below 1")
         for size in self.sizes[:-1]:
@@ -51,6 +54,11 @@ class UNetConfig:
                     f"a level with {channels} channels cannot be split into {self.groups} groups "
                     f"and {self.heads} heads: choose numbers that divide it"
                 )
+
+    @property
+    def image_shape(self):
+        """(H, W, C) of its images."""
+        return self.image_size, self.image_size, self.image_channels
 
     @property
     def sizes(self):
@@ -74,7 +82,8 @@ class UNetConfig:
 class UNet:
     """Predicts the noise in noisy images, given the time step and, if it has classes, the label.
 
-        eps_hat = unet.forward(x_t, t, tape, label)      x_t, eps_hat (N, H, W, C)   t, label (N,)
+        eps_hat = unet.forward(x_t, t, tape, label)      x_t (N, H, W, C)   t, label (N,)
+                                                         eps_hat (N, H, W, C · outputs)
 
     Down: at every size some residual blocks, then half the size. Middle: block, attention, block.
     Up: the same sizes backwards, where each block also sees what the way down had at this point
@@ -89,7 +98,7 @@ class UNet:
     def __init__(self, config):
         self.config = config
         self.layout = layout = Layout()
-        n_emb = 4 * config.base
+        n_emb, n_out = 4 * config.base, config.image_channels * config.outputs
         self.condition = Condition(layout, "condition", config.base, n_emb, config.classes)
         self.conv_in = Conv3x3(layout, "conv_in", config.image_channels, config.base)
 
@@ -125,7 +134,7 @@ class UNet:
 
         self.norm_out = GroupNorm(layout, "norm_out", c, config.groups)
         self.silu_out = SiLU()
-        self.conv_out = Conv3x3(layout, "conv_out", c, config.image_channels, scale=SILENT)
+        self.conv_out = Conv3x3(layout, "conv_out", c, n_out, scale=SILENT)
 
     def forward(self, x_t, t, tape, label=None):
         self._check(x_t, t, label)
@@ -178,11 +187,9 @@ class UNet:
         return dx_t
 
     def _check(self, x_t, t, label):
-        size, channels = self.config.image_size, self.config.image_channels
-        if x_t.shape[1:] != (size, size, channels):
-            raise ValueError(
-                f"images of shape {x_t.shape}: this U-Net wants (N, {size}, {size}, {channels})"
-            )
+        if x_t.shape[1:] != self.config.image_shape:
+            wanted = ", ".join(map(str, self.config.image_shape))
+            raise ValueError(f"images of shape {x_t.shape}: this U-Net wants (N, {wanted})")
         for name, per_image in (("t", t), ("label", label)):
             if per_image is not None and per_image.shape != x_t.shape[:1]:
                 raise ValueError(

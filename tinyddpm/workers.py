@@ -73,6 +73,16 @@ class Workers:
             return [getattr(self.job, method)(theta, *part) for part in parts]
         return self._share_out(method, theta, parts)
 
+    def spread(self, method, theta, size, *arrays):
+        """job.method(theta, *arrays) (N, ...), in parts of `size` along the first axis.
+
+        arrays     (N, ...) each, or None, which stays None
+        Raises     as `map`
+        """
+        cuts = [slice(i, i + size) for i in range(0, len(arrays[0]), size)]
+        parts = [[a if a is None else a[cut] for a in arrays] for cut in cuts]
+        return np.concatenate(self.map(method, theta, parts))
+
     def _share_out(self, method, theta, parts):
         """Every count-th part to the same worker, so that each sum is always of the same parts."""
         self.theta[:] = theta

@@ -1,0 +1,100 @@
+"""How many bits per dimension does a trained model need for images that it has never seen?
+
+    python examples/likelihood.py runs/mnist                 all 1,000 times, 100 test images
+    python examples/likelihood.py runs/mnist --steps 100     as a process of 100 steps
+
+The number is an upper bound on -log2 p(x0 | label), averaged over pixels: what a lossless code made
+of this model would need (8 bits is what a byte takes without one). It is the sum of the rate, which
+is paid for x_T .. x_1, and the distortion, paid for the image once x_1 is known. The picture shows
+how the image gets clearer while the bits come in: figure 5 of Ho et al. 2020.
+"""
+
+import argparse
+import sys
+
+from tinyddpm import (
+    DataUnavailable,
+    Progress,
+    WorkerDied,
+    bits_per_dimension,
+    bound_terms,
+    cores,
+    eps_model,
+    generator,
+    load_mnist,
+    load_trained,
+    offline_digits,
+    rate_distortion,
+    save_picture,
+    to_unit,
+)
+
+
+def main():
+    arguments = parse()
+    try:
+        trained = load_trained(arguments.checkpoint)
+        x0, labels = test_images(trained, arguments)
+        steps = arguments.steps or trained.schedule.T
+        schedule = trained.schedule.respaced(steps)
+        variance = arguments.variance or ("small" if trained.config.loss == "simple" else "learned")
+        with eps_model(trained, arguments.workers) as model, Progress("bound", steps) as progress:
+            rng, terms = generator(arguments.seed, "noise"), []
+            predict = lambda x_t, t: model(x_t, t, labels)  # noqa: E731
+            for term in bound_terms(predict, x0, schedule, rng, variance):
+                terms.append(term)
+                progress.show(len(terms))
+    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    report(
+        bits_per_dimension(terms, x0, schedule), trained, len(x0), steps, variance, arguments.out
+    )
+
+
+def parse():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("--images", type=int, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of the process (all)")
+    parser.add_argument(
+        "--variance", choices=("large", "small", "learned"), help="(learned, if it is, else small)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
+    parser.add_argument("--out", default="likelihood.png", metavar="FILE", help="the picture")
+    parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
+    return parser.parse_args()
+
+
+def test_images(trained, arguments):
+    """Images (N, H, W, C) that the model was not trained on, and their labels or None."""
+    if trained.data == "mnist":
+        test = load_mnist(arguments.data_dir, "test")
+    elif trained.data == "offline-digits":
+        test = offline_digits(count=1000, seed=1)  # the training's seed is 0
+    else:
+        raise ValueError(f"{arguments.checkpoint} is a run on {trained.data}, which is not known")
+    if not 1 <= arguments.images <= len(test.images):
+        raise ValueError(f"images of {arguments.images}: use 1 to {len(test.images):,}")
+    labels = test.labels[: arguments.images] if trained.unet.config.classes else None
+    return to_unit(test.images[: arguments.images]), labels
+
+
+def report(result, trained, count, steps, variance, path):
+    """Print the bits and save the picture."""
+    title = f"{trained.data}: {result.bits:.2f} bits per dimension"
+    save_picture(rate_distortion(result.rates, result.errors, title), path)
+    print(
+        f"{trained.data}, after {trained.step:,} steps of training; {count} test images, "
+        f"{steps:,} steps, {variance} variances:\n"
+        f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
+        f"{result.distortion:.3f} distortion (see {path})"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Draw with a trained model: choose labels, sampler, steps, guidance and seed.
+
+    python examples/sample.py runs/mnist                          eight images of every label
+    python examples/sample.py runs/mnist --labels 3 1 4 --count 5
+    python examples/sample.py runs/mnist --sampler ancestral --steps 1000 --guidance 0
+
+What it makes of them is chosen by --make:
+
+    grid             the images, a row for each label (this is what it makes unless told otherwise)
+    gif              how they come out of noise, as a moving picture
+    denoising        the same as a strip, one image of each label
+    progressive      the image that each step sees coming: the broad strokes come first
+    guidance         a row for each of the weights 0, 0.5, 1 and 3, all from the same noise
+    interpolation    two images are turned into the noise that they come from; between the two
+                     noises, new ones; from those, new images
+
+Settings of the training are in the checkpoint; none has to be said again.
+"""
+
+import argparse
+import dataclasses
+import sys
+
+import numpy as np
+
+from tinyddpm import (
+    Progress,
+    SamplingConfig,
+    WorkerDied,
+    add_flags,
+    cores,
+    ddim,
+    ddim_inversion,
+    denoising_strip,
+    eps_model,
+    generator,
+    guided,
+    image_grid,
+    labelled_grid,
+    load_trained,
+    moving_picture,
+    sample,
+    save_gif,
+    save_picture,
+    slerp,
+    with_flags,
+)
+
+MAKES = ("grid", "gif", "denoising", "progressive", "guidance", "interpolation")
+WEIGHTS = (0.0, 0.5, 1.0, 3.0)  # of guidance, for its picture
+SHARES = np.linspace(0, 1, 9)  # of the second image, for the interpolation
+
+
+def main():
+    arguments = parse()
+    try:
+        trained = load_trained(arguments.checkpoint)
+        sampling = with_flags(SamplingConfig(), arguments)
+        labels = chosen_labels(trained.unet.config.classes, arguments)
+        trained.schedule.respaced(sampling.steps)  # refuses steps that the schedule has not
+        with eps_model(trained, arguments.workers) as model:
+            artist = Artist(trained, model, sampling, labels, arguments.count, arguments.seed)
+            picture = getattr(artist, arguments.make)()
+        moves = isinstance(picture, list)
+        path = arguments.out or f"{trained.data}-{arguments.make}.{'gif' if moves else 'png'}"
+        (save_gif if moves else save_picture)(picture, path)
+    except (ValueError, OSError, WorkerDied) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(f"{trained.data}, after {trained.step:,} steps of training: {path}")
+
+
+def parse():
+    """The command line; flags for settings are made from SamplingConfig."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("--make", choices=MAKES, default="grid", help="what to make (grid)")
+    parser.add_argument("--labels", type=int, nargs="+", metavar="N", help="which (all)")
+    parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each (8)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
+    parser.add_argument("--out", metavar="FILE", help="what to write (named by --make)")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
+    add_flags(parser, SamplingConfig())
+    return parser.parse_args()
+
+
+def chosen_labels(classes, arguments):
+    """The label of each row of images, a list; None stands for no label."""
+    for name, least in (("count", 1), ("workers", 1), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise ValueError(f"{name} of {getattr(arguments, name)}: use {least} or more")
+    if not classes:
+        if arguments.labels:
+            raise ValueError("this model was trained without labels: leave out --labels")
+        return [None] * 8
+    labels = list(range(classes)) if arguments.labels is None else arguments.labels
+    if not 0 <= min(labels) <= max(labels) < classes:
+        raise ValueError(f"labels {labels}: choose from 0 to {classes - 1}")
+    return labels
+
+
+class Artist:
+    """Draws rows of `count` images, all from the same noise; a method for each kind of picture."""
+
+    def __init__(self, trained, model, sampling, rows, count, seed):
+        self.trained, self.model, self.sampling = trained, model, sampling
+        self.count, self.seed = count, seed
+        self.labels = None if rows[0] is None else np.repeat(rows, count)
+        shape = (len(rows) * count, *trained.unet.config.image_shape)
+        self.noise = generator(seed, "noise").standard_normal(shape, np.float32)
+        self.ones = slice(None, None, count)  # the first image of each row
+
+    def steps(self, some=slice(None), **changes):
+        """The sampler's Steps for some of the images; `changes` to the sampling settings."""
+        sampling = dataclasses.replace(self.sampling, **changes)
+        noise, labels = self.noise[some], None if self.labels is None else self.labels[some]
+        weight = sampling.guidance if labels is not None else 0
+        predict = guided(self.model, labels, self.trained.unet.config.classes, weight)
+        rng = generator(self.seed, "sampling")
+        chain = sample(sampling, predict, self.trained.schedule, noise, rng)
+        return watched(f"drawing {len(noise)} images", chain, sampling.steps)
+
+    def grid(self):
+        return image_grid(self.steps()[-1].x, self.count)
+
+    def gif(self):
+        return moving_picture(self.noise, self.steps(), self.count)
+
+    def denoising(self, of="x"):
+        steps = self.steps(self.ones)
+        return denoising_strip(self.noise[self.ones], steps, self.trained.schedule, of)
+
+    def progressive(self):
+        return self.denoising("x0_hat")
+
+    def guidance(self):
+        rows = [(f"w = {w:g}", self.steps(self.ones, guidance=w)[-1].x) for w in WEIGHTS]
+        return labelled_grid(rows)
+
+    def interpolation(self):
+        a, b = self.steps()[-1].x[[0, -1]]
+        schedule = self.trained.schedule.respaced(self.trained.schedule.T // 4)
+        images = [a[None], self.between(a, b, schedule), b[None]]
+        return image_grid(np.concatenate(images), 2 + len(SHARES))
+
+    def between(self, a, b, schedule):
+        """Images on the way from image a to image b (H, W, C): through noise, without labels."""
+        classes = self.trained.unet.config.classes
+
+        def predict(x_t, t):
+            return self.model(x_t, t, np.full(len(x_t), classes) if classes else None)
+
+        inversion = ddim_inversion(predict, schedule, np.stack([a, b]))
+        ends = watched("finding the noise", inversion, schedule.T)[-1].x
+        noise = np.stack([slerp(*ends, float(share)) for share in SHARES])
+        return watched("drawing", ddim(predict, schedule, noise), schedule.T)[-1].x
+
+
+def watched(title, chain, total):
+    """All Steps of a sampler, with a progress line."""
+    steps = []
+    with Progress(title, total) as progress:
+        for step in chain:
+            steps.append(step)
+            progress.show(len(steps))
+        progress.clear()
+    return steps
+
+
+if __name__ == "__main__":
+    main()

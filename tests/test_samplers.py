@@ -1,0 +1,280 @@
+"""Samplers with the perfect network, which is known for data of Gaussians, and with each other."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tinyddpm import (
+    SamplingConfig,
+    Schedule,
+    ancestral,
+    ddim,
+    ddim_inversion,
+    dpm_solver,
+    guided,
+    last,
+    sample,
+    slerp,
+)
+
+
+def best_eps(schedule, mean, std, weights=(1.0,)):
+    """The perfect network for a mixture of N(mean_k, std²): E[eps | x_t] in closed form."""
+    mean, weights = np.atleast_1d(mean), np.array(weights)
+
+    def predict(x_t, t):
+        assert (t == t[0]).all() and 1 <= t[0] <= schedule.T
+        alpha_bar = schedule.alpha_bar[t[0]]
+        variance = alpha_bar * std**2 + 1 - alpha_bar
+        gaps = x_t[..., None] - np.sqrt(alpha_bar) * mean
+        share = np.log(weights) - gaps**2 / (2 * variance)
+        share = np.exp(share - share.max(axis=-1, keepdims=True))
+        share /= share.sum(axis=-1, keepdims=True)
+        return np.sqrt(1 - alpha_bar) * (share * gaps).sum(axis=-1) / variance
+
+    return predict
+
+
+def moments_by_algorithm_2(s, mean, std, variance):
+    """Mean and deviation of x_0 by Algorithm 2 as printed: the form with eps, not x0.
+
+    x_{t-1} = (x_t - β_t / √(1 - ᾱ_t) eps(x_t)) / √α_t + σ_t z is linear: a Gaussian stays one.
+    """
+    m, v = 0.0, 1.0
+    for t in range(s.T, 0, -1):
+        alpha_bar = s.alpha_bar[t]
+        slope = np.sqrt(1 - alpha_bar) / (alpha_bar * std**2 + 1 - alpha_bar)
+        c = s.beta[t] / np.sqrt(1 - alpha_bar)
+        m = (m - c * slope * (m - np.sqrt(alpha_bar) * mean)) / np.sqrt(s.alpha[t])
+        v = ((1 - c * slope) ** 2 / s.alpha[t]) * v + (variance[t] if t > 1 else 0)
+    return m, np.sqrt(v)
+
+
+@pytest.mark.parametrize("steps, variance", [(1000, "large"), (1000, "small"), (100, "small")])
+def test_ancestral_with_the_perfect_network_is_algorithm_2_as_printed(steps, variance, rng):
+    mean, std, n = 0.3, 0.1, 20_000
+    s = Schedule.linear()
+    few = s.respaced(steps)
+    x = last(ancestral(best_eps(s, mean, std), few, rng.standard_normal((n, 1)), rng, variance))
+    table = few.beta if variance == "large" else few.posterior_variance
+    wanted_mean, wanted_std = moments_by_algorithm_2(few, mean, std, table)
+    assert x.mean() == pytest.approx(wanted_mean, abs=4 * std / np.sqrt(n))
+    assert x.std() == pytest.approx(wanted_std, rel=4 / np.sqrt(2 * n))
+    z = (x - x.mean()) / x.std()
+    assert abs((z**3).mean()) < 0.1 and abs((z**4).mean() - 3) < 0.2  # a Gaussian
+
+
+# How far the deviation may be off, relatively: what the size of evenly spaced steps costs.
+SAMPLERS = {
+    ("ancestral", 1000): 0.02, ("ancestral", 50): 0.22, ("ancestral", 20): 0.4,
+    ("ddim", 1000): 0.01, ("ddim", 50): 0.13, ("ddim", 20): 0.3,
+    ("dpm", 1000): 0.01, ("dpm", 50): 0.16, ("dpm", 20): 0.26,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [Schedule.linear, Schedule.cosine])
+@pytest.mark.parametrize("sampler, steps", SAMPLERS)
+def test_every_sampler_with_the_perfect_network_returns_the_data(make, sampler, steps, rng):
+    mean, std, n = 0.3, 0.2, 4000
+    s = make()
+    x_T = rng.standard_normal((n // 2, 1))
+    x_T = np.concatenate([x_T, -x_T])  # the noise's mean is exactly 0
+    config = SamplingConfig(sampler=sampler, steps=steps)
+    x = last(sample(config, best_eps(s, mean, std), s, x_T, rng))
+    assert x.mean() == pytest.approx(mean, abs=0.02)
+    assert x.std() == pytest.approx(std, rel=SAMPLERS[sampler, steps] + 3 / np.sqrt(2 * n))
+
+
+@pytest.mark.parametrize("sampler, steps", SAMPLERS)
+def test_every_sampler_returns_both_parts_of_a_mixture_in_their_shares(sampler, steps, rng):
+    s, n, std = Schedule.cosine(), 4000, 0.1
+    predict = best_eps(s, (-0.5, 0.5), std, (0.3, 0.7))
+    config = SamplingConfig(sampler=sampler, steps=steps)
+    x = last(sample(config, predict, s, rng.standard_normal((n, 1)), rng))
+    right = x > 0
+    assert right.mean() == pytest.approx(0.7, abs=0.03)  # four deviations of n draws
+    for part, mean in ((x[right], 0.5), (x[~right], -0.5)):
+        assert part.mean() == pytest.approx(mean, abs=0.05 if steps == 20 else 0.02)
+        assert part.std() == pytest.approx(std, rel=SAMPLERS[sampler, steps] + 0.05)
+
+
+@pytest.mark.parametrize("steps", [1000, 20])
+def test_ddim_with_eta_1_is_ancestral_with_the_small_variance(steps):
+    s = Schedule.linear().respaced(steps)
+    predict = best_eps(Schedule.linear(), (-0.9, 0.9), 0.3)
+    x_T = np.random.default_rng(1).standard_normal((50, 3))
+    a = ancestral(predict, s, x_T, np.random.default_rng(2))
+    b = ddim(predict, s, x_T, np.random.default_rng(2), eta=1.0)
+    for one, other in zip(a, b):
+        assert np.allclose(one.x, other.x, atol=1e-9) and one.t == other.t
+
+
+def ode_solution(s, mean, std, x_T, t):
+    """x_t on the probability-flow curve through x_T, for data N(mean, std²) (Song et al. 2021)."""
+    a_T, a = np.sqrt(s.alpha_bar[s.T]), np.sqrt(s.alpha_bar[t])
+    spread = np.sqrt((a**2 * std**2 + 1 - a**2) / (a_T**2 * std**2 + 1 - a_T**2))
+    return a * mean + spread * (x_T - a_T * mean)
+
+
+def order(sampler, counts=(40, 80, 160)):
+    """The order of convergence towards the known solution at λ = log(a / b) = 1, in even λ."""
+    s = Schedule.linear(200_000)
+    lambda_ = np.log(s.alpha_bar[1:] / (1 - s.alpha_bar[1:])) / 2
+    x_T, errors = np.linspace(-0.5, 0.5, 11)[:, None], []
+    for n in counts:
+        kept = np.searchsorted(-lambda_, -np.linspace(1, lambda_[-1], n)) + 1
+        few = Schedule(1 - s.alpha_bar[kept] / s.alpha_bar[[0, *kept[:-1]]], np.array([0, *kept]))
+        step = next(step for step in sampler(best_eps(s, 0.2, 0.4), few, x_T) if step.t == 1)
+        errors.append(np.abs(step.x - ode_solution(s, 0.2, 0.4, x_T, kept[0])).max())
+    return np.log2(np.array(errors[:-1]) / errors[1:])
+
+
+def test_dpm_solver_converges_with_order_2_and_ddim_with_order_1():
+    assert (abs(order(dpm_solver) - 2) < 0.2).all()
+    assert (abs(order(ddim) - 1) < 0.05).all()
+
+
+def test_ddim_inverted_and_back_is_the_image_the_nearer_the_more_steps(rng):
+    s, x0 = Schedule.linear(), rng.uniform(-0.9, 0.9, (20, 3))
+    predict, gaps = best_eps(s, (-0.5, 0.5), 0.4), []
+    for steps in (10, 50, 250, 1000):
+        few = s.respaced(steps)
+        noise = last(ddim_inversion(predict, few, x0))
+        gaps.append(np.abs(last(ddim(predict, few, noise)) - x0).max())
+    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 8 * gaps[3] and gaps[3] < 0.01
+
+
+def test_noise_found_by_inversion_is_gaussian_noise(rng):
+    s = Schedule.linear()
+    x0 = 0.3 + 0.2 * rng.standard_normal((5000, 1))
+    steps = list(ddim_inversion(best_eps(s, 0.3, 0.2), s, x0))
+    assert [step.t for step in steps] == list(range(1, 1001))
+    assert steps[-1].x.mean() == pytest.approx(0, abs=0.05)
+    assert steps[-1].x.std() == pytest.approx(1, abs=0.05)
+
+
+def test_no_noise_is_added_in_the_last_step(rng):
+    """With the last x0 estimate the same for all, all images must be the same."""
+    s = Schedule.linear(100)
+    x = rng.standard_normal((50, 3))
+    for chain in (ancestral, ddim):
+        *_, step = chain(best_eps(s, 0.2, 0.0), s, x, rng)
+        assert step.t == 0 and np.allclose(step.x, 0.2, atol=1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm"])
+def test_x0_is_clipped_before_it_is_used(sampler, rng):
+    s, config = Schedule.linear(100), SamplingConfig(sampler=sampler, steps=30, eta=0.5)
+    x_T = rng.standard_normal((4, 2))
+    for step in sample(config, lambda x_t, t: -5 + 0 * x_t, s, x_T, rng):
+        assert np.abs(step.x0_hat).max() <= 1
+    assert np.allclose(step.x, 1)
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm"])
+def test_samplers_yield_every_step_in_the_precision_of_the_noise(sampler, rng):
+    s, told = Schedule.linear(100), []
+
+    def predict(x_t, t):
+        told.append(int(t[0]))
+        return x_t
+
+    config = SamplingConfig(sampler=sampler, steps=10, eta=0.5)
+    x_T = rng.standard_normal((2, 3), np.float32)
+    x_T.flags.writeable = False
+    steps = list(sample(config, predict, s, x_T, rng))
+    assert [step.t for step in steps] == list(range(9, -1, -1))
+    assert told == s.respaced(10).times[:0:-1].tolist() and told[0] == 100 and told[-1] == 1
+    assert {step.x.dtype for step in steps} == {np.dtype(np.float32)}
+
+
+def test_learned_variances_lie_where_the_network_says(rng):
+    s = Schedule.linear(100)
+    x_T, best = np.zeros((5, 2)), best_eps(s, 0.1, 0.5)
+    for v, variance in ((-1.0, "small"), (1.0, "large")):
+        learns = lambda x, t, v=v: np.concatenate([best(x, t), np.full_like(x, v)], axis=-1)  # noqa: E731
+        a = ancestral(learns, s, x_T, np.random.default_rng(3), "learned")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            b = list(ancestral(best, s, x_T, np.random.default_rng(3), variance))
+        assert all(np.allclose(one.x, other.x) for one, other in zip(a, b))
+
+
+@pytest.mark.parametrize("chain", [ddim, dpm_solver])
+def test_other_samplers_leave_learned_variances_aside(chain, rng):
+    s, best = Schedule.linear(100), best_eps(Schedule.linear(100), 0.1, 0.5)
+    learns = lambda x, t: np.concatenate([best(x, t), np.full_like(x, 9)], axis=-1)  # noqa: E731
+    x_T = rng.standard_normal((5, 2))
+    assert np.array_equal(last(chain(learns, s, x_T)), last(chain(best, s, x_T)))
+    assert np.array_equal(last(ddim_inversion(learns, s, x_T)), last(ddim_inversion(best, s, x_T)))
+
+
+def test_the_large_variance_with_few_steps_is_warned_of(rng):
+    few = Schedule.linear().respaced(100)
+    with pytest.warns(UserWarning, match="only 100 steps; use 200 or more"):
+        next(ancestral(lambda x, t: x, few, np.zeros((1, 1)), rng, "large"))
+
+
+def test_settings_that_cannot_be_are_refused(rng):
+    with pytest.raises(ValueError, match="choose from large, small, learned"):
+        next(ancestral(lambda x, t: x, Schedule.linear(), np.zeros((1, 1)), rng, "medium"))
+    with pytest.raises(ValueError, match="eta of 1.5: use 0"):
+        next(ddim(None, Schedule.linear(), None, rng, eta=1.5))
+    for change, sentence in (
+        ({"sampler": "heun"}, "sampler of 'heun': choose from ancestral, ddim, dpm"),
+        ({"variance": "tiny"}, "variance of 'tiny': choose from large, small, learned"),
+        ({"steps": 1}, "steps of 1: use 2 or more"),
+        ({"guidance": -1.0}, "guidance of -1.0: use 0 or more"),
+        ({"guidance": float("nan")}, "guidance of nan"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            SamplingConfig(**change)
+
+
+def test_guidance_extrapolates_from_the_null_label_in_one_call(rng):
+    x, t, label = rng.standard_normal((3, 2)), np.array([5, 5, 5]), np.array([0, 1, 2])
+    calls = []
+
+    def eps_model(x_t, t, label):
+        calls.append(len(x_t))
+        return x_t * (label[:, None] + 1) + t[:, None]
+
+    conditional, free = eps_model(x, t, label), eps_model(x, t, np.full(3, 7))
+    calls.clear()
+    for weight in (0, 0.5, 3):
+        eps_hat = guided(eps_model, label, null=7, weight=weight)(x, t)
+        assert np.allclose(eps_hat, (1 + weight) * conditional - weight * free)
+    assert calls == [3, 6, 6]
+
+
+def test_the_variance_of_guided_steps_is_that_of_the_label():
+    eps_model = lambda x, t, label: np.stack([x[:, 0] * label, label + 0.5], axis=1)  # noqa: E731
+    predict = guided(eps_model, np.array([1, 2]), null=3, weight=2.0)
+    answer = predict(np.ones((2, 1)), np.array([4, 4]))
+    assert answer.tolist() == [[3 * 1 - 2 * 3, 1.5], [3 * 2 - 2 * 3, 2.5]]
+
+
+def test_guidance_sharpens_towards_the_label_and_x0_is_clipped_after_it(rng):
+    s = Schedule.linear(100)
+    means = np.array([[-0.5], [0.5], [0.0]])  # of label 0, label 1 and the null label
+
+    def eps_model(x_t, t, label):
+        x0_hat = means[label]
+        a = np.sqrt(s.alpha_bar[t])[:, None]
+        return (x_t - a * x0_hat) / np.sqrt(1 - a**2)
+
+    label = np.array([0, 1, 1])
+    for weight, wanted in ((0.0, 0.5), (0.5, 0.75), (5.0, 1.0)):
+        predict = guided(eps_model, label, null=2, weight=weight)
+        x = last(dpm_solver(predict, s, rng.standard_normal((3, 1))))
+        assert np.allclose(x[:, 0], [-wanted, wanted, wanted])
+
+
+def test_slerp_keeps_the_length_of_noise(rng):
+    a, b = rng.standard_normal((2, 20, 20))
+    assert np.allclose(slerp(a, b, 0), a) and np.allclose(slerp(a, b, 1), b)
+    ends = np.linalg.norm(a), np.linalg.norm(b)
+    for share in (0.25, 0.5, 0.75):
+        assert 0.97 * min(ends) < np.linalg.norm(slerp(a, b, share)) < 1.03 * max(ends)
+    assert np.allclose(slerp(a, a, 0.3), a)

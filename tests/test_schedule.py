@@ -1,0 +1,115 @@
+"""Every table of the noise schedules against the papers and against Bayes' rule."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from tinyddpm import Schedule
+
+
+def test_linear_schedule_of_the_paper():
+    s = Schedule.linear()
+    assert s.T == 1000 and s.beta[1] == 1e-4 and s.beta[1000] == 0.02
+    assert s.alpha_bar[0] == 1 and s.beta[0] == 0 and s.posterior_variance[1] == 0
+    assert s.alpha_bar[1000] == pytest.approx(4.0358e-5, rel=1e-4)  # the paper's code
+    assert s.posterior_variance[2] == pytest.approx(5.453e-5, rel=1e-3)  # OpenAI's first entry
+    assert s.beta[2] == pytest.approx(1.199e-4, rel=1e-3)
+    for table in (s.beta, s.alpha_bar, s.posterior_variance, s.to_x0, s.to_x_t, s.log_beta):
+        assert table.dtype == np.dtype(float) and table.shape == (1001,) and table[0] in (0, 1)
+
+
+def test_cosine_schedule_of_the_paper():
+    s = Schedule.cosine()
+    assert s.beta[1] == pytest.approx(4.1e-5, rel=0.02)
+    assert s.beta[1000] == 0.999 and (s.beta[:1000] < 0.999).all()  # only the last is clipped
+    assert s.alpha_bar[999] == pytest.approx(2.4e-6, rel=0.02)
+    assert s.alpha_bar[1000] == pytest.approx(2.4e-9, rel=0.02)  # of the clipped β: a product
+    f = np.cos((np.arange(1000) / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2
+    assert np.allclose(s.alpha_bar[:1000], f / f[0], rtol=1e-9)
+    assert s.alpha_bar[500] > 5 * Schedule.linear().alpha_bar[500]  # less haste
+
+
+@pytest.mark.parametrize("make", [Schedule.linear, Schedule.cosine])
+@pytest.mark.parametrize("T", [25, 50, 100, 400, 1000, 4000])
+def test_every_schedule_ends_in_noise(make, T):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        s = make(T)
+    assert np.sqrt(s.alpha_bar[T]) < 0.01
+    assert (np.diff(s.alpha_bar) < 0).all()
+
+
+def test_a_schedule_that_leaves_the_image_visible_warns():
+    with pytest.warns(UserWarning, match="x_T still holds 0.1"):
+        Schedule(np.linspace(1e-4, 0.02, 400))  # the paper's betas without scaling
+
+
+@pytest.mark.parametrize(
+    "beta", [[], [0.5], [0.1, 0.0], [0.1, 1.0], [0.5, np.nan], [[0.1]], [-0.1, 0.5]]
+)
+def test_betas_outside_0_and_1_are_refused(beta):
+    with pytest.raises(ValueError, match="two or more numbers between 0 and 1"):
+        Schedule(beta)
+
+
+def test_too_few_steps_are_refused():
+    with pytest.raises(ValueError, match="20 steps: use more than 20"):
+        Schedule.linear(20)
+    with pytest.raises(ValueError, match="1 steps: use 2 or more"):
+        Schedule.cosine(1)
+
+
+@pytest.mark.parametrize("s", [Schedule.linear(100), Schedule.cosine(100).respaced(20)])
+def test_posterior_is_the_product_of_two_gaussians(s):
+    """q(x_{t-1} | x_t, x_0) on a fine grid of x_{t-1}: a prior times a likelihood, normalised."""
+    x0, x_t = 0.6, -0.4
+    for t in range(2, s.T + 1, 7):
+        width = np.sqrt(s.posterior_variance[t])
+        centre = s.to_x0[t] * x0 + s.to_x_t[t] * x_t
+        x = np.linspace(centre - 12 * width, centre + 12 * width, 20_001)
+        prior = (x - np.sqrt(s.alpha_bar[t - 1]) * x0) ** 2 / (1 - s.alpha_bar[t - 1])
+        seen = (x_t - np.sqrt(s.alpha[t]) * x) ** 2 / s.beta[t]
+        density = np.exp(-(prior + seen - (prior + seen).min()) / 2)
+        density /= density.sum()
+        assert (density * x).sum() == pytest.approx(centre, abs=1e-9)
+        assert (density * (x - centre) ** 2).sum() == pytest.approx(width**2, rel=1e-8)
+
+
+def test_logarithms_have_the_second_entry_in_place_of_the_first():
+    s = Schedule.linear()
+    assert s.log_posterior_variance[1] == s.log_posterior_variance[2]
+    assert s.log_posterior_variance[1] == np.log(s.posterior_variance[2])
+    assert np.allclose(np.exp(s.log_posterior_variance[2:]), s.posterior_variance[2:])
+    assert np.allclose(np.exp(s.log_beta[1:]), s.beta[1:])
+    assert (s.log_posterior_variance[1:] < s.log_beta[1:]).all()
+
+
+@pytest.mark.parametrize("steps", [2, 7, 50, 999, 1000])
+@pytest.mark.parametrize("s", [Schedule.linear(), Schedule.cosine()])
+def test_respacing_keeps_both_ends_and_the_marginals(s, steps):
+    few = s.respaced(steps)
+    assert few.times[[0, 1, -1]].tolist() == [0, 1, 1000] and len(set(few.times)) == steps + 1
+    assert np.allclose(few.alpha_bar, s.alpha_bar[few.times], rtol=1e-6)
+    wanted = few.beta[1:] * (1 - few.alpha_bar[:-1]) / (1 - few.alpha_bar[1:])
+    assert np.allclose(few.posterior_variance[1:], wanted)  # from the new betas
+    assert np.allclose(few.log_beta[1:], np.log(few.beta[1:]))
+
+
+def test_respacing_twice_still_tells_the_original_times():
+    few = Schedule.linear().respaced(100).respaced(10)
+    assert few.times[-1] == 1000 and np.allclose(
+        few.alpha_bar, Schedule.linear().alpha_bar[few.times]
+    )
+
+
+@pytest.mark.parametrize("s", [Schedule.linear(200), Schedule.cosine(200)])
+def test_respacing_to_all_steps_is_the_same_schedule(s):
+    again = s.respaced(200)
+    assert np.allclose(again.beta, s.beta, rtol=1e-9) and (again.times == s.times).all()
+
+
+@pytest.mark.parametrize("steps", [1, 0, -3, 1001])
+def test_respacing_to_impossible_numbers_is_refused(steps):
+    with pytest.raises(ValueError, match="choose from 2 to 1000"):
+        Schedule.linear().respaced(steps)

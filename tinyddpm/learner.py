@@ -1,0 +1,56 @@
+"""What a worker does with its part of a batch, in training and in sampling."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from .data import to_unit
+from .diffusion import x0_and_eps
+from .randomness import generator
+from .run import TrainConfig
+from .schedule import Schedule
+from .tape import Tape
+from .unet import UNet
+from .variational import LOSSES
+from .workers import Workers
+
+
+@dataclass
+class Learner:
+    """The job of `Workers`: a U-Net, and what its answers mean."""
+
+    unet: UNet
+    schedule: Schedule
+    config: TrainConfig
+
+    def gradient(self, theta, grad, step, part, images, label, t, weight):
+        """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
+        config, rng = self.config, generator(self.config.seed, "training", step, part)
+        x0 = to_unit(images).astype(theta.dtype)
+        eps = rng.standard_normal(x0.shape, theta.dtype)
+        if label is not None:
+            dropped = rng.random(len(x0)) < config.label_drop
+            label = np.where(dropped, self.unet.config.classes, label)
+        tape = Tape(theta, grad, rng)
+        loss = LOSSES[config.loss]
+        return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
+
+    def predict(self, theta, x_t, t, label):
+        """eps_hat for a part of the images that are being sampled; v after it, if it is learned."""
+        answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
+        said, v = answer[..., :channels], answer[..., channels:]
+        _, eps_hat = x0_and_eps(said, x_t, t, self.schedule, self.config.predicts)
+        return np.concatenate([eps_hat, v], axis=-1)
+
+
+@contextmanager
+def eps_model(trained, count=1):
+    """eps_hat = eps_model(x_t, t, label) of a `Trained` model, spread over `count` processes.
+
+    Use it as a context manager: leaving it ends the processes.
+    """
+    job = Learner(trained.unet, trained.schedule, trained.config)
+    with Workers(job, trained.theta.size, count) as workers:
+        yield partial(workers.spread, "predict", trained.theta, trained.config.micro_batch)
