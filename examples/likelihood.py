@@ -24,6 +24,7 @@ from tinyddpm import (
     load_mnist,
     load_trained,
     offline_digits,
+    picture_format,
     rate_distortion,
     save_picture,
     to_unit,
@@ -33,6 +34,7 @@ from tinyddpm import (
 def main():
     arguments = parse()
     try:
+        picture_format(arguments.out)  # refuses what cannot be before the work begins
         trained = load_trained(arguments.checkpoint)
         x0, labels = test_images(trained, arguments)
         steps = arguments.steps or trained.schedule.T
@@ -48,8 +50,14 @@ def main():
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    report(
-        bits_per_dimension(terms, x0, schedule), trained, len(x0), steps, variance, arguments.out
+    result = bits_per_dimension(terms, x0, schedule)
+    title = f"{trained.data}: {result.bits:.2f} bits per dimension"
+    save_picture(rate_distortion(result.rates, result.errors, title), arguments.out)
+    print(
+        f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
+        f"{steps:,} steps, {variance} variances:\n"
+        f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
+        f"{result.distortion:.3f} distortion (see {arguments.out})"
     )
 
 
@@ -82,18 +90,6 @@ def test_images(trained, arguments):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(test.images):,}")
     labels = test.labels[: arguments.images] if trained.unet.config.classes else None
     return to_unit(test.images[: arguments.images]), labels
-
-
-def report(result, trained, count, steps, variance, path):
-    """Print the bits and save the picture."""
-    title = f"{trained.data}: {result.bits:.2f} bits per dimension"
-    save_picture(rate_distortion(result.rates, result.errors, title), path)
-    print(
-        f"{trained.data}, after {trained.step:,} steps of training; {count} test images, "
-        f"{steps:,} steps, {variance} variances:\n"
-        f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
-        f"{result.distortion:.3f} distortion (see {path})"
-    )
 
 
 if __name__ == "__main__":

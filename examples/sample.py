@@ -39,6 +39,7 @@ from tinyddpm import (
     labelled_grid,
     load_trained,
     moving_picture,
+    picture_format,
     sample,
     save_gif,
     save_picture,
@@ -57,13 +58,12 @@ def main():
         trained = load_trained(arguments.checkpoint)
         sampling = with_flags(SamplingConfig(), arguments)
         labels = chosen_labels(trained.unet.config.classes, arguments)
-        trained.schedule.respaced(sampling.steps)  # refuses steps that the schedule has not
+        path = chosen_path(trained.data, arguments)
+        trained.schedule.respaced(sampling.steps)  # refuses what cannot be before the work begins
         with eps_model(trained, arguments.workers) as model:
             artist = Artist(trained, model, sampling, labels, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
-        moves = isinstance(picture, list)
-        path = arguments.out or f"{trained.data}-{arguments.make}.{'gif' if moves else 'png'}"
-        (save_gif if moves else save_picture)(picture, path)
+        (save_gif if arguments.make == "gif" else save_picture)(picture, path)
     except (ValueError, OSError, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -100,6 +100,15 @@ def chosen_labels(classes, arguments):
     if not 0 <= min(labels) <= max(labels) < classes:
         raise ValueError(f"labels {labels}: choose from 0 to {classes - 1}")
     return labels
+
+
+def chosen_path(data, arguments):
+    """Where the picture goes."""
+    ending = "gif" if arguments.make == "gif" else "png"
+    path = arguments.out or f"{data}-{arguments.make}.{ending}"
+    if (picture_format(path) == "GIF") != (ending == "gif"):
+        raise ValueError(f"{path}: a picture of --make {arguments.make} wants the ending .{ending}")
+    return path
 
 
 class Artist:

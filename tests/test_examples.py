@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
+from tinyddpm import Dataset, Run, TrainConfig, UNetConfig
 
 ROOT = Path(__file__).parents[1]
-TOY = ("--steps 6 --batch 4 --micro-batch 2 --every 3 --base 8 --T 30 --workers 2").split()
+TOY = ("--steps 6 --batch 20 --micro-batch 10 --every 3 --base 8 --T 30 --workers 2").split()
 
 
 def run(folder, script, *arguments, **environment):
@@ -137,3 +141,107 @@ def test_the_hidden_layers_gradients_are_right():
     forward = lambda x, tape: model.forward(x, t, tape)  # noqa: E731
     x, theta = rng.standard_normal((2, 3, 2, 1)), random_theta(model.layout, rng)
     assert jacobian_gap(forward, model.backward, theta, x) <= 1e-12
+
+
+@pytest.fixture(scope="module", params=["simple", "hybrid"])
+def checkpoint(request, tmp_path_factory):
+    """A run that has learnt nothing, with or without learned variances."""
+    shape = UNetConfig(base=4, multipliers=(1, 2), groups=2, attention_at=(), classes=10)
+    unet = replace(shape, outputs=1 if request.param == "simple" else 2)
+    config = TrainConfig(T=25, steps=1, batch=1, schedule="cosine", predicts="v")
+    config = replace(config, loss=request.param)
+    data = Dataset("offline-digits", np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
+    return Run.start(unet, config, data, tmp_path_factory.mktemp("runs") / "my run").folder
+
+
+PICTURES = {
+    "--labels 3 1 4 --count 2": ("offline-digits-grid.png", (2 * 60 + 4, 3 * 60 + 4)),
+    "--make gif --labels 7 --count 2": ("offline-digits-gif.gif", None),
+    "--make progressive --labels 0 1 --sampler ancestral": ("offline-digits-progressive.png", None),
+    "--make denoising --sampler ddim --eta 0.5 --out a.png": ("a.png", None),
+    "--make guidance --labels 5 --steps 4": ("offline-digits-guidance.png", None),
+    "--make interpolation --labels 1 2 --count 1": ("offline-digits-interpolation.png", (664, 64)),
+}
+
+
+@pytest.mark.parametrize("arguments", PICTURES)
+def test_sample_makes_every_kind_of_picture(checkpoint, tmp_path, arguments):
+    command = [str(checkpoint), *arguments.split(), "--workers", "1"]
+    if "--steps" not in command:
+        command += ["--steps", "3"]
+    out, _ = finish(run(tmp_path, "sample.py", *command))
+    name, size = PICTURES[arguments]
+    assert out == f"offline-digits, after 0 steps of training: {name}\n"
+    with Image.open(tmp_path / "a folder" / name) as picture:
+        picture.load()
+        assert size in (None, picture.size)
+        assert name.endswith("png") or picture.n_frames == 4  # noise and three steps
+
+
+def test_the_same_seed_draws_the_same_picture_on_any_number_of_workers(checkpoint, tmp_path):
+    pictures = []
+    for more in ("--workers 1", "--workers 2", "--workers 1 --seed 1"):
+        command = f"--labels 2 --count 2 --steps 2 --out p.png {more}".split()
+        finish(run(tmp_path, "sample.py", str(checkpoint), *command))
+        with Image.open(tmp_path / "a folder/p.png") as picture:
+            pictures.append(np.asarray(picture).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).max() <= 1
+    assert np.abs(pictures[0] - pictures[2]).max() > 20
+
+
+def test_likelihood_prints_bits_and_draws_the_curve(checkpoint, tmp_path):
+    command = [str(checkpoint), *"--images 2 --steps 10 --workers 2".split()]
+    out, _ = finish(run(tmp_path, "likelihood.py", *command))
+    kind = "learned" if 'outputs": 2' in (checkpoint / "config.json").read_text() else "small"
+    assert f"2 test images, 10 steps, {kind} variances" in out
+    bits, rate, distortion = map(float, re.findall(r"[\d.]+(?= bits| rate| distortion)", out))
+    assert bits == pytest.approx(rate + distortion, abs=0.002) and bits > 1
+    assert (tmp_path / "a folder/likelihood.png").stat().st_size > 1000
+
+
+def test_compare_prints_a_row_for_each_sampler(checkpoint, capsys, monkeypatch):
+    compare, rng = load("compare"), np.random.default_rng(0)
+    monkeypatch.setattr(compare, "CASES", (("ancestral", 3), ("dpm", 2)))
+    from tinyddpm import eps_model, load_trained
+
+    digits = Dataset("mnist", rng.integers(0, 256, (200, 28, 28, 1), np.uint8), np.arange(200) % 10)
+    arguments = type("Arguments", (), {"images": 50, "guidance": 0.5, "seed": 0})
+    trained = load_trained(checkpoint)
+    with eps_model(trained) as model:
+        compare.compare(trained, model, digits, digits, arguments)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and lines[2].startswith("| ancestral | 3 |")
+    assert lines[4].startswith("| (test images) |  |  | 100% |")  # each is its own nearest
+
+
+MISUSES = {
+    "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
+    "sample.py RUN --labels 10": "labels [10]: choose from 0 to 9",
+    "sample.py RUN --count 0": "count of 0: use 1 or more",
+    "sample.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
+    "sample.py RUN --sampler ddim --eta 2": "eta of 2.0: use 0",
+    "sample.py RUN --out a.txt": "a.txt: its ending names no kind of picture; use .png",
+    "sample.py RUN --out a.gif": "a.gif: a picture of --make grid wants the ending .png",
+    "sample.py RUN --make gif --out a.png": "a.png: a picture of --make gif wants the ending .gif",
+    "likelihood.py RUN --out a.b": "a.b: its ending names no kind of picture; use .png",
+    "likelihood.py RUN --images 0": "images of 0: use 1 to 1,000",
+    "likelihood.py RUN --steps 1": "1 of 25 steps",
+    "compare.py RUN": "",
+}
+
+
+@pytest.mark.parametrize("command", MISUSES)
+def test_misuse_of_a_checkpoint_is_answered_with_one_sentence(checkpoint, tmp_path, command):
+    script, *arguments = [str(checkpoint) if a == "RUN" else a for a in command.split()]
+    _, err = finish(run(tmp_path, script, *arguments), code=1)
+    sentence = MISUSES[command] or f"{checkpoint} is no model of MNIST's digits with labels"
+    assert err.splitlines()[-1].startswith(f"error: {sentence}")
+
+
+def test_variances_that_were_not_learned_are_not_offered(checkpoint, tmp_path):
+    command = "--labels 1 --count 1 --steps 2 --sampler ancestral --variance learned".split()
+    learned = 'outputs": 2' in (checkpoint / "config.json").read_text()
+    _, err = finish(run(tmp_path, "sample.py", str(checkpoint), *command), code=0 if learned else 1)
+    assert learned or err.endswith(
+        "error: this network has learned no variances: choose 'small' or 'large'\n"
+    )

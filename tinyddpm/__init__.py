@@ -23,7 +23,14 @@ from .learner import eps_model
 from .likelihood import bits_per_dimension, bound_terms
 from .metrics import block_means, frechet_distance, nearest
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
-from .pictures import image_grid, labelled_grid, save_gif, save_picture, to_bytes
+from .pictures import (
+    image_grid,
+    labelled_grid,
+    picture_format,
+    save_gif,
+    save_picture,
+    to_bytes,
+)
 from .plots import rate_distortion
 from .progress import Progress
 from .randomness import generator
@@ -56,10 +63,10 @@ __all__ = [
     "frechet_distance", "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss",
     "Identity", "image_grid", "labelled_grid", "last", "Layout", "learning_rate", "Linear",
     "load_checkpoint", "load_mnist", "load_trained", "log_variance", "LossHistory",
-    "moving_picture", "nearest", "offline_digits", "Param", "posterior_mean", "predictor",
-    "prior_bits", "Progress", "q_sample", "rate_distortion", "Run", "sample", "SamplingConfig",
-    "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss",
-    "Sinusoid", "slerp", "Step", "Tape", "target", "to_bytes", "to_unit", "train",
-    "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "with_flags",
-    "WorkerDied", "Workers", "x0_and_eps",
+    "moving_picture", "nearest", "offline_digits", "Param", "picture_format", "posterior_mean",
+    "predictor", "prior_bits", "Progress", "q_sample", "rate_distortion", "Run", "sample",
+    "SamplingConfig", "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU",
+    "simple_loss", "Sinusoid", "slerp", "Step", "Tape", "target", "to_bytes", "to_unit",
+    "train", "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss",
+    "with_flags", "WorkerDied", "Workers", "x0_and_eps",
 ]  # fmt: skip

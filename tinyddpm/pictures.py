@@ -52,15 +52,21 @@ def labelled_grid(rows, scale=2, head=()):
 
 
 def save_picture(picture, path):
-    """Write a Pillow image under `path`, whole or not at all; its ending chooses the format.
+    """Write a Pillow image under `path`, whole or not at all; see `picture_format`."""
+    kind = picture_format(path)
+    with whole_file(path) as file:
+        picture.save(file, format=kind)
+
+
+def picture_format(path):
+    """Pillow's name for the kind of picture that the ending of `path` asks for.
 
     Raises     ValueError for an ending that Pillow does not know
     """
     formats = Image.registered_extensions()
     if Path(path).suffix.lower() not in formats:
         raise ValueError(f"{path}: its ending names no kind of picture; use .png")
-    with whole_file(path) as file:
-        picture.save(file, format=formats[Path(path).suffix.lower()])
+    return formats[Path(path).suffix.lower()]
 
 
 def save_gif(pictures, path, frame_s=0.06, last_s=2.0):
