@@ -2,6 +2,7 @@
 
     python examples/compare.py runs/mnist                  a table for a model trained on MNIST
     python examples/compare.py runs/mnist --guidance 0     the same without guidance
+    python examples/compare.py runs/mnist --samplers dpm:20 dpm:15
 
 All start from the same noise. Quality is measured in two ways, with no other network for a judge:
     read as asked    the share of digits whose nearest training image has the label asked for
@@ -17,42 +18,38 @@ import numpy as np
 
 from tinyddpm import (
     DataUnavailable,
-    Progress,
     SamplingConfig,
     WorkerDied,
     block_means,
     cores,
-    eps_model,
     frechet_distance,
     generator,
     guided,
+    last,
     load_mnist,
     load_trained,
     nearest,
     sample,
     to_bytes,
     to_unit,
+    watched,
 )
 
-CASES = (
-    ("ancestral", 1000),
-    ("ancestral", 50),
-    ("ddim", 50),
-    ("ddim", 20),
-    ("dpm", 20),
-    ("dpm", 10),
-)
+CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:10")
 
 
 def main():
     arguments = parse()
     try:
         trained = load_trained(arguments.checkpoint)
-        if trained.data != "mnist" or not trained.unet.config.classes:
-            raise ValueError(f"{arguments.checkpoint} is no model of MNIST's digits with labels")
+        if trained.data != "mnist" or not trained.guidable:
+            raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
+        cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
+        if not 50 <= arguments.images <= 5000:
+            raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
-        with eps_model(trained, arguments.workers) as model:
-            compare(trained, model, train, test, arguments)
+        with trained.at_work(arguments.workers) as eps_model:
+            compare(trained, eps_model, cases, arguments, train, test)
     except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -60,14 +57,16 @@ def main():
 
 
 def parse():
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     weight = SamplingConfig().guidance
     parser.add_argument("checkpoint", help="folder of a run on MNIST, or its checkpoint.npz")
     parser.add_argument(
-        "--images", type=int, default=200, metavar="N", help="of each sampler (200)"
+        "--samplers", nargs="+", default=CASES, metavar="NAME:STEPS", help=f"({' '.join(CASES)})"
     )
+    parser.add_argument("--images", type=int, default=200, metavar="N", help="of each (200)")
     parser.add_argument("--guidance", type=float, default=weight, metavar="W", help=f"({weight})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
@@ -75,17 +74,27 @@ def parse():
     return parser.parse_args()
 
 
-def compare(trained, model, train, test, arguments):
-    """Print the table, a line as soon as it is known."""
-    n = arguments.images
-    if not 50 <= n <= len(test.images) // 2:
-        raise ValueError(f"images of {n}: use 50 to {len(test.images) // 2:,}")
-    classes = trained.unet.config.classes
+def chosen_sampler(text, trained, guidance):
+    """The SamplingConfig that NAME:STEPS stands for; ValueError if this model cannot have it."""
+    name, _, steps = text.partition(":")
+    if not steps.isdecimal():
+        raise ValueError(f"--samplers {text}: write NAME:STEPS, such as dpm:20")
+    trained.schedule.respaced(int(steps))
+    return SamplingConfig(name, int(steps), guidance, trained.variance)
+
+
+def compare(trained, eps_model, cases, arguments, train, test):
+    """Print the table for these SamplingConfigs, a line as soon as it is known."""
+    classes, n = trained.unet.config.classes, arguments.images
     labels = np.arange(n) % classes
     shape = (n, *trained.unet.config.image_shape)
     noise = generator(arguments.seed, "noise").standard_normal(shape, np.float32)
-    predict = guided(model, labels, classes, arguments.guidance)
-    real = block_means(to_unit(test.images[n:]), 4)
+    predict = guided(eps_model, labels, classes, arguments.guidance)
+
+    order = generator(arguments.seed, "order").permutation(len(test.labels))
+    drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in range(classes)]
+    drawn = np.concatenate(drawn)  # as many real digits of each label
+    real = block_means(to_unit(np.delete(test.images, drawn, axis=0)), 4)
 
     def row(name, steps, seconds, images, labels):
         read = (train.labels[nearest(images, train.images)] == labels).mean()
@@ -94,18 +103,13 @@ def compare(trained, model, train, test, arguments):
 
     print(f"| sampler | steps | time for {n} digits | read as asked | distance |")
     print("|---|---|---|---|---|")
-    for name, steps in CASES:
-        config = SamplingConfig(sampler=name, steps=steps, guidance=arguments.guidance)
-        began = time.perf_counter()
-        with Progress(f"{name}, {steps} steps", steps) as progress:
-            chain = sample(
-                config, predict, trained.schedule, noise, generator(arguments.seed, "sampling")
-            )
-            for step in chain:
-                progress.show(steps - step.t)
-            progress.clear()
-        row(name, steps, f"{time.perf_counter() - began:.0f} s", to_bytes(step.x), labels)
-    row("(test images)", "", "", test.images[:n], test.labels[:n])
+    for case in cases:
+        began, rng = time.perf_counter(), generator(arguments.seed, "sampling")
+        steps = sample(case, predict, trained.schedule, noise, rng)
+        images = last(watched(steps, f"{case.sampler}, {case.steps} steps", case.steps))
+        seconds = f"{time.perf_counter() - began:.0f} s"
+        row(case.sampler, case.steps, seconds, to_bytes(images), labels)
+    row("(test images)", "", "", test.images[drawn], test.labels[drawn])
 
 
 if __name__ == "__main__":

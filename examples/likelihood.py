@@ -14,13 +14,13 @@ import sys
 
 from tinyddpm import (
     DataUnavailable,
-    Progress,
     WorkerDied,
     bits_per_dimension,
     bound_terms,
     cores,
-    eps_model,
+    free_path,
     generator,
+    guided,
     load_mnist,
     load_trained,
     offline_digits,
@@ -28,68 +28,67 @@ from tinyddpm import (
     rate_distortion,
     save_picture,
     to_unit,
+    watched,
 )
 
 
 def main():
     arguments = parse()
     try:
-        picture_format(arguments.out)  # refuses what cannot be before the work begins
         trained = load_trained(arguments.checkpoint)
-        x0, labels = test_images(trained, arguments)
-        steps = arguments.steps or trained.schedule.T
+        path = arguments.out or free_path(f"{trained.data}-likelihood.png")
+        picture_format(path)  # refuses what cannot be before the work begins
+        x0, labels = unseen_images(trained, arguments)
+        steps = trained.schedule.T if arguments.steps is None else arguments.steps
         schedule = trained.schedule.respaced(steps)
-        variance = arguments.variance or ("small" if trained.config.loss == "simple" else "learned")
-        with eps_model(trained, arguments.workers) as model, Progress("bound", steps) as progress:
-            rng, terms = generator(arguments.seed, "noise"), []
-            predict = lambda x_t, t: model(x_t, t, labels)  # noqa: E731
-            for term in bound_terms(predict, x0, schedule, rng, variance):
-                terms.append(term)
-                progress.show(len(terms))
+        variance, rng = arguments.variance or trained.variance, generator(arguments.seed, "noise")
+        with trained.at_work(arguments.workers) as eps_model:
+            predict = guided(eps_model, labels, null=None, weight=0)
+            terms = bound_terms(predict, x0, schedule, rng, variance)
+            result = bits_per_dimension(watched(terms, "counting bits", steps), x0, schedule)
+        print(
+            f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
+            f"{steps:,} steps, {variance} variances:\n"
+            f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
+            f"{result.distortion:.3f} distortion"
+        )
+        title = f"{trained.data}: {result.bits:.2f} bits per dimension"
+        save_picture(rate_distortion(result.rates, result.errors, title), path)
     except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    result = bits_per_dimension(terms, x0, schedule)
-    title = f"{trained.data}: {result.bits:.2f} bits per dimension"
-    save_picture(rate_distortion(result.rates, result.errors, title), arguments.out)
-    print(
-        f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
-        f"{steps:,} steps, {variance} variances:\n"
-        f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
-        f"{result.distortion:.3f} distortion (see {arguments.out})"
-    )
+    print(f"how they come in: {path}")
 
 
 def parse():
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
     parser.add_argument("--images", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--steps", type=int, metavar="N", help="of the process (all)")
-    parser.add_argument(
-        "--variance", choices=("large", "small", "learned"), help="(learned, if it is, else small)"
-    )
+    parser.add_argument("--variance", metavar="NAME", help="large, small or learned (if it is)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
-    parser.add_argument("--out", default="likelihood.png", metavar="FILE", help="the picture")
+    parser.add_argument("--out", metavar="FILE", help="the picture (DATA-likelihood.png)")
     parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     return parser.parse_args()
 
 
-def test_images(trained, arguments):
+def unseen_images(trained, arguments):
     """Images (N, H, W, C) that the model was not trained on, and their labels or None."""
     if trained.data == "mnist":
-        test = load_mnist(arguments.data_dir, "test")
+        unseen = load_mnist(arguments.data_dir, "test")
     elif trained.data == "offline-digits":
-        test = offline_digits(count=1000, seed=1)  # the training's seed is 0
+        unseen = offline_digits(count=1000, seed=1)  # the training's seed is 0
     else:
         raise ValueError(f"{arguments.checkpoint} is a run on {trained.data}, which is not known")
-    if not 1 <= arguments.images <= len(test.images):
-        raise ValueError(f"images of {arguments.images}: use 1 to {len(test.images):,}")
-    labels = test.labels[: arguments.images] if trained.unet.config.classes else None
-    return to_unit(test.images[: arguments.images]), labels
+    if not 1 <= arguments.images <= len(unseen.images):
+        raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
+    labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None
+    return to_unit(unseen.images[: arguments.images]), labels
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ What it makes of them is chosen by --make:
     denoising        the same as a strip, one image of each label
     progressive      the image that each step sees coming: the broad strokes come first
     guidance         a row for each of the weights 0, 0.5, 1 and 3, all from the same noise
-    interpolation    two images are turned into the noise that they come from; between the two
-                     noises, new ones; from those, new images
+    interpolation    the first and the last image are turned into the noise that they come from, by
+                     DDIM run backwards; from the noise between the two, new images
 
-Settings of the training are in the checkpoint; none has to be said again.
+Settings of the training are in the checkpoint; none has to be said again. A picture that is there
+already is left alone: the new one gets a number.
 """
 
 import argparse
@@ -24,7 +25,6 @@ import sys
 import numpy as np
 
 from tinyddpm import (
-    Progress,
     SamplingConfig,
     WorkerDied,
     add_flags,
@@ -32,11 +32,12 @@ from tinyddpm import (
     ddim,
     ddim_inversion,
     denoising_strip,
-    eps_model,
+    free_path,
     generator,
     guided,
     image_grid,
     labelled_grid,
+    last,
     load_trained,
     moving_picture,
     picture_format,
@@ -44,24 +45,25 @@ from tinyddpm import (
     save_gif,
     save_picture,
     slerp,
+    watched,
     with_flags,
 )
 
 MAKES = ("grid", "gif", "denoising", "progressive", "guidance", "interpolation")
 WEIGHTS = (0.0, 0.5, 1.0, 3.0)  # of guidance, for its picture
 SHARES = np.linspace(0, 1, 9)  # of the second image, for the interpolation
+FRAMES = 50  # of the moving picture, at most about
 
 
 def main():
     arguments = parse()
     try:
         trained = load_trained(arguments.checkpoint)
-        sampling = with_flags(SamplingConfig(), arguments)
-        labels = chosen_labels(trained.unet.config.classes, arguments)
+        sampling = chosen_sampling(trained, arguments)
+        rows = chosen_labels(trained.unet.config.classes, arguments)
         path = chosen_path(trained.data, arguments)
-        trained.schedule.respaced(sampling.steps)  # refuses what cannot be before the work begins
-        with eps_model(trained, arguments.workers) as model:
-            artist = Artist(trained, model, sampling, labels, arguments.count, arguments.seed)
+        with trained.at_work(arguments.workers) as eps_model:
+            artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
         (save_gif if arguments.make == "gif" else save_picture)(picture, path)
     except (ValueError, OSError, WorkerDied) as error:
@@ -87,11 +89,25 @@ def parse():
     return parser.parse_args()
 
 
+# What cannot be is refused here, before the work begins.
+
+
+def chosen_sampling(trained, arguments):
+    """The SamplingConfig that suits the model, changed by the flags."""
+    default = SamplingConfig(variance=trained.variance)
+    if not trained.guidable:
+        default = dataclasses.replace(default, guidance=0.0)
+    sampling = with_flags(default, arguments)
+    trained.schedule.respaced(sampling.steps)
+    if not trained.guidable and (sampling.guidance or arguments.make == "guidance"):
+        raise ValueError("this model was not trained with labels and without: use no guidance")
+    return sampling
+
+
 def chosen_labels(classes, arguments):
     """The label of each row of images, a list; None stands for no label."""
-    for name, least in (("count", 1), ("workers", 1), ("seed", 0)):
-        if getattr(arguments, name) < least:
-            raise ValueError(f"{name} of {getattr(arguments, name)}: use {least} or more")
+    if arguments.count < 1:
+        raise ValueError(f"count of {arguments.count}: use 1 or more")
     if not classes:
         if arguments.labels:
             raise ValueError("this model was trained without labels: leave out --labels")
@@ -105,7 +121,7 @@ def chosen_labels(classes, arguments):
 def chosen_path(data, arguments):
     """Where the picture goes."""
     ending = "gif" if arguments.make == "gif" else "png"
-    path = arguments.out or f"{data}-{arguments.make}.{ending}"
+    path = arguments.out or free_path(f"{data}-{arguments.make}.{ending}")
     if (picture_format(path) == "GIF") != (ending == "gif"):
         raise ValueError(f"{path}: a picture of --make {arguments.make} wants the ending .{ending}")
     return path
@@ -114,8 +130,8 @@ def chosen_path(data, arguments):
 class Artist:
     """Draws rows of `count` images, all from the same noise; a method for each kind of picture."""
 
-    def __init__(self, trained, model, sampling, rows, count, seed):
-        self.trained, self.model, self.sampling = trained, model, sampling
+    def __init__(self, trained, eps_model, sampling, rows, count, seed):
+        self.trained, self.eps_model, self.sampling = trained, eps_model, sampling
         self.count, self.seed = count, seed
         self.labels = None if rows[0] is None else np.repeat(rows, count)
         shape = (len(rows) * count, *trained.unet.config.image_shape)
@@ -127,56 +143,48 @@ class Artist:
         sampling = dataclasses.replace(self.sampling, **changes)
         noise, labels = self.noise[some], None if self.labels is None else self.labels[some]
         weight = sampling.guidance if labels is not None else 0
-        predict = guided(self.model, labels, self.trained.unet.config.classes, weight)
+        predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
         rng = generator(self.seed, "sampling")
-        chain = sample(sampling, predict, self.trained.schedule, noise, rng)
-        return watched(f"drawing {len(noise)} images", chain, sampling.steps)
+        steps = sample(sampling, predict, self.trained.schedule, noise, rng)
+        return watched(steps, f"drawing {len(noise)} images", sampling.steps)
 
     def grid(self):
-        return image_grid(self.steps()[-1].x, self.count)
+        return image_grid(last(self.steps()), self.count)
 
     def gif(self):
-        return moving_picture(self.noise, self.steps(), self.count)
+        every = max(1, self.sampling.steps // FRAMES)
+        steps = [step for step in self.steps() if step.t % every == 0]
+        return moving_picture(self.noise, steps, self.count)
 
     def denoising(self, of="x"):
-        steps = self.steps(self.ones)
+        steps = list(self.steps(self.ones))
         return denoising_strip(self.noise[self.ones], steps, self.trained.schedule, of)
 
     def progressive(self):
         return self.denoising("x0_hat")
 
     def guidance(self):
-        rows = [(f"w = {w:g}", self.steps(self.ones, guidance=w)[-1].x) for w in WEIGHTS]
+        rows = [(f"w = {w:g}", last(self.steps(self.ones, guidance=w))) for w in WEIGHTS]
         return labelled_grid(rows)
 
     def interpolation(self):
-        a, b = self.steps()[-1].x[[0, -1]]
-        schedule = self.trained.schedule.respaced(self.trained.schedule.T // 4)
-        images = [a[None], self.between(a, b, schedule), b[None]]
+        ends = last(self.steps([0, -1]))
+        images = [ends[:1], self.between(ends), ends[1:]]
         return image_grid(np.concatenate(images), 2 + len(SHARES))
 
-    def between(self, a, b, schedule):
-        """Images on the way from image a to image b (H, W, C): through noise, without labels."""
-        classes = self.trained.unet.config.classes
+    def between(self, ends):
+        """Images on the way between two (2, H, W, C): through their noise, without labels."""
+        schedule = self.trained.schedule.respaced(max(2, self.trained.schedule.T // 4))
+        null = self.trained.unet.config.classes
 
         def predict(x_t, t):
-            return self.model(x_t, t, np.full(len(x_t), classes) if classes else None)
+            return self.eps_model(x_t, t, np.full(len(x_t), null) if null else None)
 
-        inversion = ddim_inversion(predict, schedule, np.stack([a, b]))
-        ends = watched("finding the noise", inversion, schedule.T)[-1].x
-        noise = np.stack([slerp(*ends, float(share)) for share in SHARES])
-        return watched("drawing", ddim(predict, schedule, noise), schedule.T)[-1].x
-
-
-def watched(title, chain, total):
-    """All Steps of a sampler, with a progress line."""
-    steps = []
-    with Progress(title, total) as progress:
-        for step in chain:
-            steps.append(step)
-            progress.show(len(steps))
-        progress.clear()
-    return steps
+        steps = ddim_inversion(predict, schedule, ends)
+        noise = last(watched(steps, "finding the noise", schedule.T))
+        noise = np.stack([slerp(*noise, float(share)) for share in SHARES])
+        steps = ddim(predict, schedule, noise)
+        return last(watched(steps, f"drawing {len(noise)} images", schedule.T))
 
 
 if __name__ == "__main__":

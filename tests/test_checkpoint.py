@@ -73,7 +73,7 @@ def test_pickles_are_not_opened(path):
 
 def test_another_format_and_a_missing_file_say_so(path):
     np.savez(path, facts=np.frombuffer(b'{"format": 99}', np.uint8))
-    with pytest.raises(ValueError, match="written by another version"):
+    with pytest.raises(ValueError, match="has format 99, but this version reads format 2"):
         load_checkpoint(path)
     with pytest.raises(FileNotFoundError):
         load_checkpoint(path.with_name("nothing.npz"))

@@ -86,6 +86,15 @@ def test_an_unknown_or_missing_variance_is_refused():
         log_variance("learned", np.zeros((1, 2, 0)), t, s)
 
 
+def test_what_cannot_be_predicted_is_refused(rng):
+    s, x, t = Schedule.linear(), rng.standard_normal((1, 2)), np.array([3])
+    for use in (lambda: target(x, t, x, s, "mean"), lambda: x0_and_eps(x, x, t, s, "mean")):
+        with pytest.raises(ValueError, match="predicts 'mean': choose from eps, x0, v"):
+            use()
+    with pytest.raises(ValueError, match=r"answer of shape \(1, 4\) for images \(1, 2\)"):
+        simple_loss(Answers((1, 4)), x, t, x, s, Tape(np.zeros(4)))
+
+
 class Answers:
     """A model whose answer is its weights."""
 

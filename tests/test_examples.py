@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm import Dataset, Run, TrainConfig, UNetConfig
+from tinyddpm import Dataset, Run, TrainConfig, UNetConfig, image_grid, load_trained
 
 ROOT = Path(__file__).parents[1]
 TOY = ("--steps 6 --batch 20 --micro-batch 10 --every 3 --base 8 --T 30 --workers 2").split()
@@ -189,29 +189,86 @@ def test_the_same_seed_draws_the_same_picture_on_any_number_of_workers(checkpoin
     assert np.abs(pictures[0] - pictures[2]).max() > 20
 
 
+def test_a_picture_that_is_there_is_left_alone(checkpoint, tmp_path):
+    command = [str(checkpoint), *"--labels 2 --count 1 --steps 2 --workers 1".split()]
+    names = [finish(run(tmp_path, "sample.py", *command))[0].split()[-1] for _ in range(3)]
+    assert names == [f"offline-digits-grid{number}.png" for number in ("", "-2", "-3")]
+
+
 def test_likelihood_prints_bits_and_draws_the_curve(checkpoint, tmp_path):
-    command = [str(checkpoint), *"--images 2 --steps 10 --workers 2".split()]
-    out, _ = finish(run(tmp_path, "likelihood.py", *command))
-    kind = "learned" if 'outputs": 2' in (checkpoint / "config.json").read_text() else "small"
-    assert f"2 test images, 10 steps, {kind} variances" in out
-    bits, rate, distortion = map(float, re.findall(r"[\d.]+(?= bits| rate| distortion)", out))
-    assert bits == pytest.approx(rate + distortion, abs=0.002) and bits > 1
-    assert (tmp_path / "a folder/likelihood.png").stat().st_size > 1000
+    kind = "learned" if load_trained(checkpoint).unet.config.outputs == 2 else "small"
+    bits = []
+    for more, variance in (("", kind), ("--variance large", "large"), ("--seed 1", kind)):
+        command = [str(checkpoint), *f"--images 2 --steps 10 --workers 2 {more}".split()]
+        out, _ = finish(run(tmp_path, "likelihood.py", *command))
+        assert f"2 test images, 10 steps, {variance} variances" in out
+        numbers = map(float, re.findall(r"[\d.]+(?= bits| rate| distortion)", out))
+        total, rate, distortion = numbers
+        assert total == pytest.approx(rate + distortion, abs=0.002)
+        bits.append(total)
+    assert len(set(bits)) == 3 and min(bits) > 1
+    assert (tmp_path / "a folder/offline-digits-likelihood-3.png").stat().st_size > 1000
 
 
-def test_compare_prints_a_row_for_each_sampler(checkpoint, capsys, monkeypatch):
-    compare, rng = load("compare"), np.random.default_rng(0)
-    monkeypatch.setattr(compare, "CASES", (("ancestral", 3), ("dpm", 2)))
-    from tinyddpm import eps_model, load_trained
+class Copyist:
+    """A trained model that draws the image of the label asked for, and knows what it was asked."""
 
-    digits = Dataset("mnist", rng.integers(0, 256, (200, 28, 28, 1), np.uint8), np.arange(200) % 10)
-    arguments = type("Arguments", (), {"images": 50, "guidance": 0.5, "seed": 0})
-    trained = load_trained(checkpoint)
-    with eps_model(trained) as model:
-        compare.compare(trained, model, digits, digits, arguments)
+    def __init__(self, trained, images):
+        self.trained, self.images, self.asked = trained, images, []
+
+    def eps_model(self, x_t, t, label):
+        self.asked.append(label)
+        table = np.concatenate([self.images, 0 * self.images[:1]])  # null: grey
+        a = self.trained.schedule.alpha_bar[t].reshape(-1, 1, 1, 1) ** 0.5
+        return ((x_t - a * table[label]) / (1 - a * a) ** 0.5).astype(np.float32)
+
+
+@pytest.fixture
+def copyist(checkpoint):
+    images = np.random.default_rng(0).uniform(-0.5, 0.5, (10, 28, 28, 1))
+    return Copyist(load_trained(checkpoint), images)
+
+
+def test_sample_draws_the_labels_and_the_guidance_asked_for(copyist):
+    module = load("sample")
+    sampling = module.SamplingConfig(steps=4, guidance=0.0)
+    artist = module.Artist(copyist.trained, copyist.eps_model, sampling, [7, 2], 3, 0)
+    wanted = np.repeat(copyist.images[[7, 2]], 3, axis=0)
+    difference = np.asarray(artist.grid()).astype(int) - np.asarray(image_grid(wanted, 3))
+    assert np.abs(difference).max() <= 1
+    rows = np.asarray(artist.guidance().convert("L")).astype(int)
+    for k, weight in enumerate(module.WEIGHTS):  # away from grey: (1 + w) times the contrast
+        wanted = np.asarray(image_grid((1 + weight) * copyist.images[[7, 2]], 2))
+        shown = rows[64 * k : 64 * (k + 1), -wanted.shape[1] :]
+        assert np.abs(shown[4:60, 4:60] - wanted[4:60, 4:60]).max() <= 1
+    assert {7, 2, 10} == set(np.concatenate(copyist.asked))
+
+
+def test_the_interpolation_begins_and_ends_with_its_images(copyist):
+    """A network for which all images are the null label's: noise in between gives grey."""
+    module = load("sample")
+    sampling = module.SamplingConfig(steps=4)
+    artist = module.Artist(copyist.trained, copyist.eps_model, sampling, [7, 2], 1, 0)
+    picture = np.asarray(artist.interpolation()).astype(int)
+    for place, label in ((0, 7), (10, 2)):
+        wanted = np.asarray(image_grid(np.clip(2.5 * copyist.images[[label]], -1, 1), 1))
+        shown = picture[:, 60 * place :][:64, :64]
+        assert np.abs(shown[4:60, 4:60] - wanted[4:60, 4:60]).max() <= 1
+    assert set(copyist.asked[-1]) == {10}
+
+
+def test_compare_reads_what_a_model_draws(copyist, capsys):
+    module, rng = load("compare"), np.random.default_rng(0)
+    bytes_ = np.round((copyist.images + 1) * 127.5).astype(np.uint8)
+    train = Dataset("mnist", bytes_, np.arange(10))
+    test = Dataset("mnist", rng.integers(0, 256, (200, 28, 28, 1), np.uint8), np.arange(200) % 10)
+    arguments = type("Arguments", (), {"images": 50, "guidance": 0.0, "seed": 0})
+    cases = [module.chosen_sampler(text, copyist.trained, 0.0) for text in ("ddim:3", "dpm:2")]
+    module.compare(copyist.trained, copyist.eps_model, cases, arguments, train, test)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and lines[2].startswith("| ancestral | 3 |")
-    assert lines[4].startswith("| (test images) |  |  | 100% |")  # each is its own nearest
+    assert len(lines) == 5 and all("| 100% |" in line for line in lines[2:4])
+    assert lines[2].startswith("| ddim | 3 |") and lines[4].startswith("| (test images) |  |  |")
+    assert "| 100% |" not in lines[4]
 
 
 MISUSES = {
@@ -223,8 +280,14 @@ MISUSES = {
     "sample.py RUN --out a.txt": "a.txt: its ending names no kind of picture; use .png",
     "sample.py RUN --out a.gif": "a.gif: a picture of --make grid wants the ending .png",
     "sample.py RUN --make gif --out a.png": "a.png: a picture of --make gif wants the ending .gif",
+    "sample.py RUN --guidance -1": "guidance of -1.0: use 0 or more",
     "likelihood.py RUN --out a.b": "a.b: its ending names no kind of picture; use .png",
+    "sample.py RUN --out a.psd": "a.psd: its ending names no kind of picture; use .png",
+    "sample.py RUN --workers 0": "0 workers: use 1 or more",
+    "sample.py RUN --seed -1": "seed of -1: use 0 or more",
     "likelihood.py RUN --images 0": "images of 0: use 1 to 1,000",
+    "likelihood.py RUN --steps 0": "0 of 25 steps: choose from 2 to 25",
+    "likelihood.py RUN --variance tiny": "variance 'tiny': choose from large, small, learned",
     "likelihood.py RUN --steps 1": "1 of 25 steps",
     "compare.py RUN": "",
 }
@@ -234,7 +297,7 @@ MISUSES = {
 def test_misuse_of_a_checkpoint_is_answered_with_one_sentence(checkpoint, tmp_path, command):
     script, *arguments = [str(checkpoint) if a == "RUN" else a for a in command.split()]
     _, err = finish(run(tmp_path, script, *arguments), code=1)
-    sentence = MISUSES[command] or f"{checkpoint} is no model of MNIST's digits with labels"
+    sentence = MISUSES[command] or f"{checkpoint} is no model of MNIST that can be guided"
     assert err.splitlines()[-1].startswith(f"error: {sentence}")
 
 

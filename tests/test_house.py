@@ -21,14 +21,16 @@ MAY_IMPORT = {
     "blocks": "device layers tape", "unet": "blocks config layers tape",
     "diffusion": "device schedule", "variational": "device diffusion schedule",
     "samplers": "device diffusion tape", "sampling": "config diffusion samplers",
-    "likelihood": "diffusion variational", "timesteps": "", "metrics": "", "gradcheck": "tape",
+    "likelihood": "diffusion samplers variational", "timesteps": "", "metrics": "",
+    "gradcheck": "tape",
     "checkpoint": "files", "download": "progress",
     "data": "download files randomness", "digits": "data randomness", "pictures": "device files",
     "plots": "pictures",
     "gallery": "data diffusion pictures plots progress randomness samplers sampling",
     "run": "checkpoint config data diffusion files optim randomness schedule timesteps unet "
     "variational",
-    "learner": "data diffusion randomness run schedule tape unet variational workers",
+    "learner": "data diffusion randomness run schedule tape unet variational",
+    "trained": "config learner run schedule unet workers",
     "train": "gallery data learner optim progress randomness workers",
 }  # fmt: skip
 
@@ -89,7 +91,7 @@ def test_layers_keep_the_input_s_precision_and_any_device():
 
 def test_files_and_functions_are_short():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE}
-    assert sum(lines.values()) <= 3300
+    assert sum(lines.values()) <= 3400  # five papers and what runs them
     for path, count in lines.items():
         assert count <= 200, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -134,7 +136,7 @@ def test_names_that_others_rely_on_are_exported():
 
 def test_line_counts_in_the_readme_are_right():
     rows = re.findall(r"\| \[`([\w/.]+)`\]\(tinyddpm/[\w/.]+\) \| (\d+) \|", README)
-    assert len(rows) == 11
+    assert len(rows) == 12
     for name, count in rows:
         lines = (ROOT / "tinyddpm" / name).read_text(encoding="utf-8").count("\n")
         assert lines == int(count), f"{name} has {lines} lines"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tinyddpm import Schedule, Step, gallery
 from tinyddpm import progress as progress_module
 from tinyddpm.pictures import (
     image_grid,
@@ -47,7 +48,8 @@ def test_labelled_grid_gif_and_curve_are_readable_files(tmp_path, rng):
     frames = [image_grid(k * images, 3) for k in (0, 0.5, 1)]
     save_gif(frames, tmp_path / "g.gif", frame_s=0.1, last_s=1)
     save_picture(loss_curve(np.exp(-np.arange(500) / 100) + 0.02), tmp_path / "c.png")
-    save_picture(loss_curve([1.0]), tmp_path / "one.png")
+    for losses in ([1.0], [1.3], [0.03], [0.9, 0.88, 0.85]):  # no power of ten among the last
+        save_picture(loss_curve(losses), tmp_path / "one.png")
     rate = np.linspace(0, 2, 100)
     save_picture(rate_distortion(rate, 80 - 30 * rate, "mine"), tmp_path / "r.png")
     with Image.open(tmp_path / "g.gif") as gif:
@@ -84,6 +86,22 @@ def test_smooth_is_the_mean_of_the_last_values(rng):
     average = smooth(losses, 100)
     assert average[0] == losses[0] and average[9] == pytest.approx(losses[:10].mean())
     assert average[249] == pytest.approx(losses[150:].mean())
+
+
+def test_a_strip_shows_what_it_says_at_the_times_it_says(monkeypatch):
+    texts = []
+    monkeypatch.setattr(gallery, "labelled_grid", lambda rows: texts.extend(rows))
+    schedule = Schedule.linear(100)
+    few = schedule.respaced(20)
+    steps = [
+        Step(t, np.full((1, 2, 2, 1), t), np.full((1, 2, 2, 1), -t)) for t in range(19, -1, -1)
+    ]
+    for of, sign in (("x", 1), ("x0_hat", -1)):
+        texts.clear()
+        gallery.denoising_strip(np.zeros((1, 2, 2, 1)), steps, schedule, of)
+        assert texts[0][0] == "noise" and texts[-1][0] == "t = 0"
+        for text, images in texts[1:]:
+            assert text == f"t = {few.times[sign * int(images[0, 0, 0, 0])]}"
 
 
 class Screen(io.StringIO):

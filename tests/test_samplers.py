@@ -158,8 +158,9 @@ def test_no_noise_is_added_in_the_last_step(rng):
     """With the last x0 estimate the same for all, all images must be the same."""
     s = Schedule.linear(100)
     x = rng.standard_normal((50, 3))
-    for chain in (ancestral, ddim):
-        *_, step = chain(best_eps(s, 0.2, 0.0), s, x, rng)
+    for sampler in ("ancestral", "ddim"):
+        config = SamplingConfig(sampler=sampler, steps=100, eta=0.9)
+        *_, step = sample(config, best_eps(s, 0.2, 0.0), s, x, rng)
         assert step.t == 0 and np.allclose(step.x, 0.2, atol=1e-6)
 
 
@@ -221,12 +222,15 @@ def test_settings_that_cannot_be_are_refused(rng):
         next(ancestral(lambda x, t: x, Schedule.linear(), np.zeros((1, 1)), rng, "medium"))
     with pytest.raises(ValueError, match="eta of 1.5: use 0"):
         next(ddim(None, Schedule.linear(), None, rng, eta=1.5))
+    with pytest.raises(ValueError, match="and give an rng"):
+        next(ddim(None, Schedule.linear(), None, eta=0.5))
     for change, sentence in (
         ({"sampler": "heun"}, "sampler of 'heun': choose from ancestral, ddim, dpm"),
         ({"variance": "tiny"}, "variance of 'tiny': choose from large, small, learned"),
         ({"steps": 1}, "steps of 1: use 2 or more"),
         ({"guidance": -1.0}, "guidance of -1.0: use 0 or more"),
         ({"guidance": float("nan")}, "guidance of nan"),
+        ({"eta": 2.0}, "eta of 2.0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             SamplingConfig(**change)

@@ -18,12 +18,12 @@ from PIL import Image
 
 from tinyddpm import (
     Dataset,
+    LossHistory,
     Run,
     SamplingConfig,
     Tape,
     TrainConfig,
     UNetConfig,
-    eps_model,
     gallery,
     load_checkpoint,
     load_trained,
@@ -296,6 +296,42 @@ def test_every_kind_of_training_resumes_with_the_same_bytes(
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
+def test_the_bound_is_trained_with_the_weights_of_importance_sampling(tmp_path):
+    config = replace(CONFIG, loss="vlb", batch=4, micro_batch=2)
+    run = Run.start(replace(UNET, outputs=2), config, stripes(), tmp_path / "run")
+    run.history.losses[:] = np.arange(1, 51)[:, None]
+    seen = []
+
+    class Spy(Workers):
+        def gradient(self, theta, parts):
+            seen.extend(parts)
+            return [np.array([10.0, 20.0]), np.array([30.0, 40.0])], np.ones_like(theta)
+
+    with Spy(None, run.theta.size) as workers:
+        loss = loop.advance(run, workers)
+    t, weight = (np.concatenate([part[k] for part in seen]) for k in (4, 5))
+    p = LossHistory(50).probabilities()  # even; the run's are not:
+    p = 0.999 * np.arange(1, 51) / 1275 + 0.001 * p
+    assert np.allclose(weight, 1 / (50 * p[t - 1]) / 4)
+    assert loss == pytest.approx(np.sum(weight * [10, 20, 30, 40]))
+    assert set(run.history.losses[t - 1, -1]) <= {10, 20, 30, 40}  # a time may come twice
+
+
+def test_pictures_are_guided_away_from_the_null_label(tmp_path, monkeypatch):
+    run, asked = start(tmp_path / "run", steps=1), []
+    make = gallery._eps_model
+
+    def spying(run, workers):
+        return lambda x_t, t, label: (asked.append(label), make(run, workers)(x_t, t, label))[1]
+
+    monkeypatch.setattr(gallery, "_eps_model", spying)
+    train(run)
+    assert asked[0].tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 15
+    asked.clear()
+    train(start(tmp_path / "no null", steps=1, label_drop=0.0))
+    assert asked[0].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+
+
 def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
     for unet, loss in ((UNET, "vlb"), (replace(UNET, outputs=2), "simple")):
         with pytest.raises(ValueError, match=f"loss '{loss}' of a U-Net with outputs="):
@@ -325,7 +361,8 @@ def test_a_model_says_eps_whatever_its_network_predicts(tmp_path, predicts, rng)
     label = np.array([0, 1, 2, 3, 3])
     answer = trained.unet.forward(x_t, t, Tape(trained.theta), label)
     eps_hat = x0_and_eps(answer[..., :1], x_t, t, trained.schedule, predicts)[1]
-    with eps_model(trained) as one, eps_model(trained, count=2) as two:
+    assert trained.variance == "learned" and trained.guidable
+    with trained.at_work() as one, trained.at_work(2) as two:
         for predict in (one, two):
             both = predict(x_t, t, label)
             assert np.allclose(both[..., :1], eps_hat, atol=1e-4)
@@ -383,7 +420,6 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad)
         ({"lr": float("nan")}, "lr of nan"),
         ({"seed": -1}, "seed of -1"),
         ({"label_drop": 1.5}, "label_drop of 1.5: use a number from 0 to 1"),
-        ({"T": 19}, "T of 19: use 20 or more"),
         ({"schedule": "square"}, "schedule of 'square': choose from linear, cosine"),
         ({"predicts": "noise"}, "predicts of 'noise': choose from eps, x0, v"),
         ({"loss": "L2"}, "loss of 'L2': choose from simple, hybrid, vlb"),

@@ -6,6 +6,7 @@ from .data import Dataset, load_mnist, to_unit
 from .diffusion import log_variance, posterior_mean, q_sample, simple_loss, target, x0_and_eps
 from .digits import offline_digits
 from .download import DataUnavailable
+from .files import free_path
 from .gallery import denoising_strip, moving_picture
 from .layers import (
     Attention,
@@ -19,7 +20,6 @@ from .layers import (
     Sinusoid,
     Upsample,
 )
-from .learner import eps_model
 from .likelihood import bits_per_dimension, bound_terms
 from .metrics import block_means, frechet_distance, nearest
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
@@ -32,9 +32,9 @@ from .pictures import (
     to_bytes,
 )
 from .plots import rate_distortion
-from .progress import Progress
+from .progress import watched
 from .randomness import generator
-from .run import Run, TrainConfig, load_trained
+from .run import Run, TrainConfig
 from .samplers import (
     Step,
     ancestral,
@@ -51,6 +51,7 @@ from .schedule import Schedule
 from .tape import Layout, Param, Tape
 from .timesteps import LossHistory
 from .train import train
+from .trained import load_trained
 from .unet import UNet, UNetConfig
 from .variational import bound, hybrid_loss, prior_bits, vlb_loss
 from .workers import WorkerDied, Workers, cores
@@ -59,14 +60,14 @@ __version__ = "0.1.0"
 __all__ = [
     "Adam", "add_flags", "ancestral", "Attention", "bits_per_dimension", "block_means", "bound",
     "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
-    "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout", "Embedding", "eps_model",
-    "frechet_distance", "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss",
-    "Identity", "image_grid", "labelled_grid", "last", "Layout", "learning_rate", "Linear",
-    "load_checkpoint", "load_mnist", "load_trained", "log_variance", "LossHistory",
+    "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout", "Embedding",
+    "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm", "guided",
+    "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout", "learning_rate",
+    "Linear", "load_checkpoint", "load_mnist", "load_trained", "log_variance", "LossHistory",
     "moving_picture", "nearest", "offline_digits", "Param", "picture_format", "posterior_mean",
-    "predictor", "prior_bits", "Progress", "q_sample", "rate_distortion", "Run", "sample",
-    "SamplingConfig", "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU",
-    "simple_loss", "Sinusoid", "slerp", "Step", "Tape", "target", "to_bytes", "to_unit",
-    "train", "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss",
+    "predictor", "prior_bits", "q_sample", "rate_distortion", "Run", "sample", "SamplingConfig",
+    "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss",
+    "Sinusoid", "slerp", "Step", "Tape", "target", "to_bytes", "to_unit", "train",
+    "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
     "with_flags", "WorkerDied", "Workers", "x0_and_eps",
 ]  # fmt: skip

@@ -42,7 +42,10 @@ def load_checkpoint(path):
                 f"{path} is not a whole checkpoint ({error}); use another copy or start anew"
             ) from None
     if facts["format"] != FORMAT:
-        raise ValueError(f"{path} was written by another version: this one reads format {FORMAT}")
+        raise ValueError(
+            f"{path} has format {facts['format']}, but this version reads format {FORMAT}: "
+            "use it with the version that wrote it, or train again"
+        )
     return Checkpoint(arrays, facts["meta"])
 
 

@@ -3,8 +3,9 @@
 Everywhere   a = √ᾱ_t and b = √(1 - ᾱ_t), so that x_t = a x0 + b eps and a² + b² = 1
 """
 
-from .device import array_module
-from .schedule import at
+import numpy as np
+
+from .schedule import along, at
 
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("large", "small", "learned")
@@ -13,6 +14,11 @@ VARIANCES = ("large", "small", "learned")
 def _signal_and_noise(t, like, schedule):
     """a and b (N, 1, ..., 1)."""
     return at(schedule.alpha_bar**0.5, t, like), at((1 - schedule.alpha_bar) ** 0.5, t, like)
+
+
+def _check(predicts):
+    if predicts not in PREDICTS:
+        raise ValueError(f"predicts {predicts!r}: choose from {', '.join(PREDICTS)}")
 
 
 def q_sample(x0, t, eps, schedule):
@@ -32,8 +38,10 @@ def target(x0, t, eps, schedule, predicts="eps"):
 
         v = a eps - b x0         x0, eps (N, ...)   t (N,) in 1..T
 
+    Raises     ValueError for anything else
     Source     v: Salimans & Ho 2022, arXiv:2202.00512, section 4
     """
+    _check(predicts)
     a, b = _signal_and_noise(t, x0, schedule)
     return {"eps": eps, "x0": x0, "v": a * eps - b * x0}[predicts]
 
@@ -45,8 +53,10 @@ def x0_and_eps(answer, x_t, t, schedule, predicts="eps"):
         from x0    eps = (x_t - a x0) / b                  eps = b x_t + a v
 
     answer, x_t, x0, eps (N, ...)   t (N,) in 1..T
+    Raises     ValueError for any other `predicts`
     Source     Ho et al. 2020, equation 15; Salimans & Ho 2022, appendix D
     """
+    _check(predicts)
     a, b = _signal_and_noise(t, x_t, schedule)
     if predicts == "eps":
         return (x_t - b * answer) / a, answer
@@ -72,8 +82,8 @@ def log_variance(variance, v, t, schedule):
         "small"    log β̃_t, but log β̃_2 at t = 1
         "learned"  share · log β_t + (1 - share) · log β̃_t,   share = (v + 1) / 2
 
-    v          (N, ...) the second half of the network's channels if learned, else any array of
-               the images' number of axes; it gives the precision and the device
+    v          (N, ...) the second half of the network's channels. If it is not learned it may be
+               any array with as many axes: it gives the precision and the device
     Raises     ValueError for any other variance, or if v is empty where it is needed
     Source     Ho et al. 2020, section 3.2; Nichol & Dhariwal 2021, equation 15
     """
@@ -81,12 +91,10 @@ def log_variance(variance, v, t, schedule):
         raise ValueError(f"variance {variance!r}: choose from {', '.join(VARIANCES)}")
     if variance == "learned" and not v.shape[-1]:
         raise ValueError("this network has learned no variances: choose 'small' or 'large'")
-    low, high = at(schedule.log_posterior_variance, t, v), at(schedule.log_beta, t, v)
+    low, high = schedule.log_posterior_variance, schedule.log_beta
     if variance == "learned":
-        return low + (v + 1) / 2 * (high - low)
-    if variance == "small":
-        return low
-    return array_module(v).where((t == 1).reshape(low.shape), low, high)
+        return at(low, t, v) + (v + 1) / 2 * at(high - low, t, v)
+    return at(low if variance == "small" else np.concatenate([low[:2], high[2:]]), t, v)
 
 
 def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, predicts="eps"):
@@ -100,17 +108,18 @@ def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, pred
     Source     Ho et al. 2020, equation 14 and Algorithm 1
     """
     x_t = q_sample(x0, t, eps, schedule)
-    error = model.forward(x_t, t, tape, label) - target(x0, t, eps, schedule, predicts)
+    answer = model.forward(x_t, t, tape, label)
+    if answer.shape != x0.shape:
+        raise ValueError(f"an answer of shape {answer.shape} for images {x0.shape}: set outputs=1")
+    error = answer - target(x0, t, eps, schedule, predicts)
     if tape.grad is not None:
         model.backward(per_image(weight, x0) * 2 / x0[0].size * error, tape)
     return mean_of_each(error * error)
 
 
 def per_image(weight, like):
-    """weight (N,) as (N, 1, ..., 1) in the precision of `like` (N, ...); 1/N if it is None."""
-    if weight is None:
-        return 1 / len(like)
-    return weight.astype(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+    """weight (N,) as (N, 1, ..., 1), like the images `like` (N, ...); 1/N if it is None."""
+    return 1 / len(like) if weight is None else along(weight, like)
 
 
 def mean_of_each(x):

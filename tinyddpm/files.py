@@ -30,6 +30,16 @@ def whole_file(path):
         _sync_folder(path.parent)
 
 
+def free_path(path):
+    """`path`, or with -2, -3, ... before its ending if there is such a file already."""
+    path, number = Path(path), 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
 def _sync_folder(folder):
     """Bring the names in a folder onto the disk."""
     handle = os.open(folder, os.O_DIRECTORY)

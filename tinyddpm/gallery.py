@@ -1,5 +1,6 @@
 """The pictures of a run: what it draws while it learns, and what it shows at the end."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ from .data import to_unit
 from .diffusion import q_sample, x0_and_eps
 from .pictures import image_grid, labelled_grid, save_gif, save_picture
 from .plots import loss_curve
-from .progress import Progress
+from .progress import watched
 from .randomness import generator
 from .samplers import guided, last
 from .sampling import SamplingConfig, sample
@@ -25,8 +26,8 @@ def draw_preview(run, workers, check):
     path = _sample_path(run, f"{run.step:06}")
     if not path.exists():
         images = last(_sampling(run, workers, check))
-        _draw_loss(run)
         save_picture(image_grid(images, COLUMNS), path)
+        _draw_loss(run)
         print(f"step {run.step:,}: {path}")
 
 
@@ -56,7 +57,7 @@ def denoising_strip(noise, steps, schedule, of="x"):
 
 
 def moving_picture(noise, steps, columns):
-    """A picture of all images for the noise and every one of a sampler's Steps."""
+    """Pictures of all images, for the noise and for each of a sampler's Steps."""
     return [image_grid(x, columns, scale=3) for x in (noise, *(step.x for step in steps))]
 
 
@@ -86,15 +87,14 @@ def _noise_and_labels(run):
 def _sampling(run, workers, check):
     """The sampler's Steps, with a progress line; `check()` may stop it."""
     noise, labels = _noise_and_labels(run)
-    weight = SAMPLING.guidance if labels is not None else 0
+    config = replace(SAMPLING, steps=min(SAMPLING.steps, run.schedule.T))
+    weight = config.guidance if labels is not None and run.config.drops_labels else 0
     predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
     rng = generator(run.config.seed, "sampling")
-    with Progress(f"drawing {len(noise)} images", SAMPLING.steps) as progress:
-        for step in sample(SAMPLING, predict, run.schedule, noise, rng):
-            check()
-            progress.show(SAMPLING.steps - step.t)
-            yield step
-        progress.clear()
+    steps = sample(config, predict, run.schedule, noise, rng)
+    for step in watched(steps, f"drawing {len(noise)} images", config.steps):
+        check()
+        yield step
 
 
 def _eps_model(run, workers):

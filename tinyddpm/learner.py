@@ -1,8 +1,6 @@
 """What a worker does with its part of a batch, in training and in sampling."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -14,7 +12,6 @@ from .schedule import Schedule
 from .tape import Tape
 from .unet import UNet
 from .variational import LOSSES
-from .workers import Workers
 
 
 @dataclass
@@ -38,19 +35,12 @@ class Learner:
         return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
 
     def predict(self, theta, x_t, t, label):
-        """eps_hat for a part of the images that are being sampled; v after it, if it is learned."""
+        """eps_hat for a part of the images that are being sampled; v after it, if it is learned.
+
+        At t = T, where hardly anything is left of x0, the way from another answer to eps and back
+        costs x0 a few thousandths in float32; the first step of a sampler does not mind.
+        """
         answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
         said, v = answer[..., :channels], answer[..., channels:]
         _, eps_hat = x0_and_eps(said, x_t, t, self.schedule, self.config.predicts)
         return np.concatenate([eps_hat, v], axis=-1)
-
-
-@contextmanager
-def eps_model(trained, count=1):
-    """eps_hat = eps_model(x_t, t, label) of a `Trained` model, spread over `count` processes.
-
-    Use it as a context manager: leaving it ends the processes.
-    """
-    job = Learner(trained.unet, trained.schedule, trained.config)
-    with Workers(job, trained.theta.size, count) as workers:
-        yield partial(workers.spread, "predict", trained.theta, trained.config.micro_batch)

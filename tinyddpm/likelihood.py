@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .diffusion import log_variance, mean_of_each, posterior_mean, q_sample, x0_and_eps
+from .diffusion import log_variance, mean_of_each, posterior_mean, q_sample
+from .samplers import look
 from .variational import bound, prior_bits
 
 
-class Terms(NamedTuple):
+class CodingStep(NamedTuple):
     """At time t: the bits (N,) of the term L_{t-1}, and the squared error (N,) of x0_hat."""
 
     t: int
@@ -17,9 +18,10 @@ class Terms(NamedTuple):
 
 
 def bound_terms(predict, x0, schedule, rng, variance="small"):
-    """Yield the bound's `Terms` for t = T .. 1, each with its own noise: one trip for each t.
+    """Yield the bound's `CodingStep`s for t = T .. 1, each with noise of its own.
 
-        bits of an image = prior_bits + Σ_t bits_t     rate: all of it but t = 1, the distortion
+        bits of an image = prior_bits + Σ_t bits_t
+        the term of t = 1 is the distortion, everything else the rate
 
     predict    eps_hat = predict(x_t, t), as samplers take it; x0_hat is clipped
     x0         images (N, ...) whose numbers are bytes / 127.5 - 1
@@ -30,12 +32,10 @@ def bound_terms(predict, x0, schedule, rng, variance="small"):
     for t in range(schedule.T, 0, -1):
         times = np.full(len(x0), t)
         x_t = q_sample(x0, times, rng.standard_normal(x0.shape, x0.dtype), schedule)
-        answer = predict(x_t, schedule.times[times])
-        eps_hat, v = answer[..., : x0.shape[-1]], answer[..., x0.shape[-1] :]
-        x0_hat = x0_and_eps(eps_hat, x_t, times, schedule)[0].clip(-1, 1)
+        x0_hat, _, v = look(predict, schedule, x_t, t)
         mean = posterior_mean(x0_hat, x_t, times, schedule)
         term = bound(x0, x_t, times, mean, log_variance(variance, v, times, schedule), schedule)
-        yield Terms(t, term.bits, mean_of_each((x0_hat - x0) ** 2))
+        yield CodingStep(t, term.bits, mean_of_each((x0_hat - x0) ** 2))
 
 
 class Likelihood(NamedTuple):
@@ -55,8 +55,8 @@ class Likelihood(NamedTuple):
 
 def bits_per_dimension(terms, x0, schedule):
     """The `Likelihood` of images x0 (N, ...) from all that `bound_terms` yielded for them."""
-    prior = prior_bits(x0, schedule).mean()
-    bits = np.array([term.bits.mean() for term in terms])
+    terms, prior = list(terms), prior_bits(x0, schedule).mean()
+    bits = np.array([term.bits.mean(dtype=float) for term in terms])
     rates = prior + np.concatenate([[0.0], np.cumsum(bits[:-1])])
     errors = 127.5 * np.sqrt([term.squared_error.mean() for term in terms])
     return Likelihood(rates[-1] + bits[-1], rates[-1], bits[-1], rates, errors)

@@ -28,4 +28,6 @@ def block_means(images, size):
 def nearest(images, among):
     """For each image (N, H, W, C) the index (N,) of the one among (M, H, W, C) that is nearest."""
     a, b = (x.reshape(len(x), -1).astype(np.float32) for x in (images, among))
-    return ((b * b).sum(axis=1) - 2 * a @ b.T).argmin(axis=1)
+    lengths = (b * b).sum(axis=1)
+    blocks = [a[i : i + 500] for i in range(0, len(a), 500)]  # the products are large
+    return np.concatenate([(lengths - 2 * (block @ b.T)).argmin(axis=1) for block in blocks])

@@ -61,12 +61,12 @@ def save_picture(picture, path):
 def picture_format(path):
     """Pillow's name for the kind of picture that the ending of `path` asks for.
 
-    Raises     ValueError for an ending that Pillow does not know
+    Raises     ValueError for an ending that Pillow cannot write
     """
-    formats = Image.registered_extensions()
-    if Path(path).suffix.lower() not in formats:
+    kind = Image.registered_extensions().get(Path(path).suffix.lower())
+    if kind not in Image.SAVE:
         raise ValueError(f"{path}: its ending names no kind of picture; use .png")
-    return formats[Path(path).suffix.lower()]
+    return kind
 
 
 def save_gif(pictures, path, frame_s=0.06, last_s=2.0):

@@ -22,14 +22,13 @@ class Axes:
         self.box, self.x_range, self.log = box, x_range, log
         self.y_range = [math.log10(y) for y in y_range] if log else y_range
         left, top, right, bottom = box
-        for y in _powers(*y_range) if log else round_numbers(*y_range):
+        for y in (_powers(*y_range) if log else []) or round_numbers(*y_range):
             level = self.point(0, y)[1]
             self.draw.line((left, level, right, level), FAINT)
             self.draw.text((left - 6, level), f"{y:g}", INK, self.font, anchor="rm")
         for x in round_numbers(*x_range):
-            self.draw.text(
-                (self.point(x, y)[0], bottom + 8), f"{x:,g}", INK, self.font, anchor="mt"
-            )
+            place = self.point(x, y_range[0])[0], bottom + 8
+            self.draw.text(place, f"{x:,.9g}", INK, self.font, anchor="mt")
         self.draw.text((left, top - 24), title, INK, self.font)
         self.draw.text(((left + right) / 2, bottom + 28), x_name, INK, self.font, anchor="mt")
 

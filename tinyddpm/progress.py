@@ -73,6 +73,15 @@ class Progress:
             self.width = 0
 
 
+def watched(steps, title, total):
+    """Yield what `steps` yields, `total` things, with a progress line."""
+    with Progress(title, total) as progress:
+        for done, step in enumerate(steps, 1):
+            progress.show(done)
+            yield step
+        progress.clear()
+
+
 def clock(seconds):
     """Seconds as h:mm:ss, or m:ss below an hour."""
     minutes, seconds = divmod(round(seconds), 60)

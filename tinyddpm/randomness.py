@@ -10,5 +10,10 @@ PURPOSES = ("weights", "order", "training", "digits", "noise", "sampling", "forw
 
 
 def generator(seed, purpose, counter=0, part=0):
-    """A new NumPy Generator for one of PURPOSES; the counters are a step and a micro-batch."""
+    """A new NumPy Generator for one of PURPOSES; the counters are a step and a micro-batch.
+
+    Raises     ValueError for a seed below 0
+    """
+    if seed < 0:
+        raise ValueError(f"seed of {seed}: use 0 or more")
     return np.random.default_rng([seed, 1 + PURPOSES.index(purpose), counter, part])

@@ -4,9 +4,6 @@ import dataclasses
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import check_choices, from_dict, setting
@@ -15,7 +12,7 @@ from .diffusion import PREDICTS
 from .files import whole_file
 from .optim import Adam
 from .randomness import generator
-from .schedule import SCHEDULES, Schedule
+from .schedule import SCHEDULES
 from .timesteps import LossHistory
 from .unet import UNet, UNetConfig
 from .variational import LOSSES
@@ -47,8 +44,6 @@ class TrainConfig:
         for name in ("steps", "batch", "micro_batch", "every", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
-        if self.T < 20:
-            raise ValueError(f"T of {self.T}: use 20 or more")
         if self.seed < 0:
             raise ValueError(f"seed of {self.seed}: use 0 or more")
         for name in ("lr", "clip"):
@@ -57,6 +52,11 @@ class TrainConfig:
         for name in ("lr_end", "ema_decay", "label_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
+
+    @property
+    def drops_labels(self):
+        """Whether labels and the null label are both trained, as guidance needs them."""
+        return 0 < self.label_drop < 1
 
 
 class Run:
@@ -118,16 +118,16 @@ class Run:
         Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
         """
         path = Path(folder) / "checkpoint.npz"
-        arrays, meta = _read(path)
+        arrays, meta = read_run(path)
         unet_config = from_dict(UNetConfig, meta["unet"])
         config = from_dict(TrainConfig, {**meta["train"], **changes})
         if config.steps < meta["step"]:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
-            _array(arrays, name, run.theta.shape, path) for name in ("theta", "ema", "m", "v")
+            named_array(arrays, name, run.theta.shape, path) for name in ("theta", "ema", "m", "v")
         )
-        run.history.losses = _array(arrays, "history", run.history.losses.shape, path)
+        run.history.losses = named_array(arrays, "history", run.history.losses.shape, path)
         run.adam.step = run.saved = meta["step"]
         log = run.folder / "log.csv"
         if log.exists():  # it may be ahead of the checkpoint
@@ -152,32 +152,11 @@ class Run:
         self.saved = self.step
 
 
-class Trained(NamedTuple):
-    """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights."""
-
-    unet: UNet
-    config: TrainConfig
-    schedule: Schedule
-    theta: np.ndarray
-    data: str
-    step: int
-
-
-def load_trained(folder):
-    """The `Trained` model in a run's folder, or in a copy of its checkpoint.npz.
+def read_run(path):
+    """The arrays and the other facts in the checkpoint of a run.
 
     Raises     OSError or ValueError if there is no whole checkpoint of a run
     """
-    path = Path(folder) if Path(folder).is_file() else Path(folder) / "checkpoint.npz"
-    arrays, meta = _read(path)
-    unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
-    theta = _array(arrays, "ema", (unet.layout.size,), path)
-    schedule = SCHEDULES[config.schedule](config.T)
-    return Trained(unet, config, schedule, theta, meta["data"], meta["step"])
-
-
-def _read(path):
-    """The arrays and the other facts in the checkpoint of a run."""
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: name the folder of a run")
     arrays, meta = load_checkpoint(path)
@@ -186,8 +165,8 @@ def _read(path):
     return arrays, meta
 
 
-def _array(arrays, name, shape, path):
-    """The array `name` of a checkpoint, if it has the shape that the settings ask for."""
+def named_array(arrays, name, shape, path):
+    """The array `name` of a checkpoint; ValueError unless it has the shape that is wanted."""
     if name not in arrays or arrays[name].shape != shape:
         came = arrays[name].shape if name in arrays else "nothing"
         raise ValueError(f"{path}: {name} should have the shape {shape}, but {came} came")

@@ -1,7 +1,8 @@
 """From noise to images, step by step. A sampler is a generator: its user sees every step.
 
-All of them take `eps_hat = predict(x_t, t)`, t (N,), and a schedule, respaced for fewer steps; the
-image that a step sees coming is clipped to [-1, 1], and the noise that goes with it follows.
+All of them take `eps_hat = predict(x_t, t)`, t (N,), with v in the channels after the image's if
+variances are learned, and a schedule, respaced for fewer steps; the image that a step sees coming
+is clipped to [-1, 1], and the noise that goes with it follows.
 """
 
 import math
@@ -43,13 +44,29 @@ def guided(eps_model, label, null, weight):
     def predict(x_t, t):
         if not weight:
             return eps_model(x_t, t, label)
-        xp, n, channels = array_module(x_t), len(x_t), x_t.shape[-1]
-        labels = xp.concatenate([label, xp.full_like(label, null)])
-        both = eps_model(xp.concatenate([x_t, x_t]), xp.concatenate([t, t]), labels)
+        n, channels = len(x_t), x_t.shape[-1]
+        both = eps_model(_join(x_t, x_t), _join(t, t), _join(label, null + 0 * label))
         eps_hat = (1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]
-        return xp.concatenate([eps_hat, both[:n, ..., channels:]], axis=-1)
+        return _join(eps_hat, both[:n, ..., channels:], axis=-1)
 
     return predict
+
+
+def _join(a, b, axis=0):
+    return array_module(a).concatenate([a, b], axis)
+
+
+def look(predict, schedule, x, t):
+    """What the network sees in x (N, ...) at step t: (x0_hat, eps_hat, v).
+
+    x0_hat is clipped to [-1, 1], eps_hat the noise that goes with it, v (N, ...) what follows the
+    image's channels in the answer: nothing, unless variances are learned.
+    """
+    times = np.full(len(x), t)
+    answer = predict(x, schedule.times[times])
+    eps_hat, v = answer[..., : x.shape[-1]], answer[..., x.shape[-1] :]
+    x0_hat = x0_and_eps(eps_hat, x, times, schedule)[0].clip(-1, 1)
+    return x0_hat, x0_and_eps(x0_hat, x, times, schedule, "x0")[1], v
 
 
 def ancestral(predict, schedule, x_T, rng, variance="small"):
@@ -71,7 +88,7 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
         )
     x = x_T
     for t in range(schedule.T, 0, -1):
-        x0_hat, _, v = _look(predict, schedule, x, t)
+        x0_hat, _, v = look(predict, schedule, x, t)
         times = np.full(len(x), t)
         sigma = array_module(x).exp(log_variance(variance, v, times, schedule) / 2)
         x = posterior_mean(x0_hat, x, times, schedule)
@@ -80,29 +97,20 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
         yield Step(t - 1, x, x0_hat)
 
 
-def _look(predict, schedule, x, t):
-    """x0_hat, clipped, the noise that goes with it, and what else the network says, at time t."""
-    times = np.full(len(x), t)
-    answer = predict(x, schedule.times[times])
-    eps_hat, v = answer[..., : x.shape[-1]], answer[..., x.shape[-1] :]
-    x0_hat = x0_and_eps(eps_hat, x, times, schedule)[0].clip(-1, 1)
-    return x0_hat, x0_and_eps(x0_hat, x, times, schedule, "x0")[1], v
-
-
 def ddim(predict, schedule, x_T, rng=None, eta=0.0):
     """Less noise on the way: none for eta = 0, as much as `ancestral` for 1. Yields Steps as it.
 
         x_{t-1} = √ᾱ_{t-1} x0_hat + √(1 - ᾱ_{t-1} - σ²) eps_hat + σ z,    σ² = eta² β̃_t
 
     rng        random Generator for z, needed if eta > 0
-    Raises     ValueError unless 0 <= eta <= 1
+    Raises     ValueError unless 0 <= eta <= 1, or if there is no rng for an eta above 0
     Source     Song et al. 2020, arXiv:2010.02502, equations 12 and 16
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for that of `ancestral`")
+    if not 0 <= eta <= 1 or (eta and rng is None):
+        raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for all of it, and give an rng")
     x = x_T
     for t in range(schedule.T, 0, -1):
-        x0_hat, eps_hat, _ = _look(predict, schedule, x, t)
+        x0_hat, eps_hat, _ = look(predict, schedule, x, t)
         alpha_bar = float(schedule.alpha_bar[t - 1])
         sigma = eta * math.sqrt(schedule.posterior_variance[t])
         x = math.sqrt(alpha_bar) * x0_hat + math.sqrt(1 - alpha_bar - sigma**2) * eps_hat
@@ -130,7 +138,7 @@ def ddim_inversion(predict, schedule, x0):
 
 
 def dpm_solver(predict, schedule, x_T):
-    """DPM-Solver++(2M): 15 to 20 steps do what others need 50 for. Yields Steps as `ancestral`.
+    """DPM-Solver++(2M): a second-order solver, for few steps. Yields Steps as `ancestral`.
 
         x_{t-1} = (b_{t-1} / b_t) x_t + a_{t-1} (1 - e^-h) D,    a = √ᾱ, b = √(1 - ᾱ)
         D = x0_hat + (x0_hat - the x0_hat of the step before) h / (2 · h of the step before)
@@ -143,7 +151,7 @@ def dpm_solver(predict, schedule, x_T):
     lambda_ = np.concatenate([[math.inf], np.log(a[1:] / b[1:])])
     x, before, h_before = x_T, None, None
     for t in range(schedule.T, 0, -1):
-        x0_hat, _, _ = _look(predict, schedule, x, t)
+        x0_hat, _, _ = look(predict, schedule, x, t)
         h = float(lambda_[t - 1] - lambda_[t])
         D = x0_hat
         if before is not None and t > 1:

@@ -24,6 +24,8 @@ class SamplingConfig:
             raise ValueError(f"steps of {self.steps}: use 2 or more")
         if not 0 <= self.guidance < math.inf:
             raise ValueError(f"guidance of {self.guidance}: use 0 or more")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta of {self.eta}: use 0 to 1")
 
 
 def sample(config, predict, schedule, x_T, rng):

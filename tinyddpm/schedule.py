@@ -49,29 +49,29 @@ class Schedule:
             )
 
     @classmethod
-    def linear(cls, T=1000, first=1e-4, last=0.02):
-        """β rises in a straight line from `first` to `last`; both are scaled by 1000 / T.
+    def linear(cls, T=1000):
+        """β rises in a straight line from 0.0001 to 0.02; both are scaled by 1000 / T.
 
         The scaling leaves ᾱ_T where it is with 1000 steps: almost nothing of the image.
         Raises     ValueError if T is too small for that: 20 steps or fewer
         Source     Ho et al. 2020, section 4; scaling as in Nichol & Dhariwal 2021's code
         """
-        if T <= 1000 * last:
-            raise ValueError(f"a linear schedule of {T} steps: use more than {1000 * last:.0f}")
-        return cls(np.linspace(first, last, T) * (1000 / T))
+        if T <= 20:
+            raise ValueError(f"a linear schedule of {T} steps: use more than 20")
+        return cls(np.linspace(1e-4, 0.02, T) * (1000 / T))
 
     @classmethod
-    def cosine(cls, T=1000, s=0.008):
-        """ᾱ_t falls like a squared cosine: less noise early and less haste at the end than linear.
+    def cosine(cls, T=1000):
+        """ᾱ_t falls like a squared cosine, where linear has erased the image well before T.
 
-            ᾱ_t = f(t) / f(0),  f(t) = cos²((t/T + s) / (1 + s) · π/2),  β_t at most 0.999
+            ᾱ_t = f(t) / f(0),  f(t) = cos²((t/T + 0.008) / 1.008 · π/2),  β_t at most 0.999
 
         Raises     ValueError unless T >= 2
         Source     Nichol & Dhariwal 2021, equation 17
         """
         if T < 2:
             raise ValueError(f"a cosine schedule of {T} steps: use 2 or more")
-        f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi / 2) ** 2
+        f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
         return cls(np.minimum(1 - f[1:] / f[:-1], 0.999))
 
     def respaced(self, steps):
@@ -100,5 +100,10 @@ def _from_1(values):
 def at(table, t, like):
     """table[t] (N,) as (N, 1, ..., 1), on the device and in the precision of `like` (N, ...)."""
     xp = array_module(like)
-    values = xp.asarray(table)[xp.asarray(t)].astype(like.real.dtype)
+    return along(xp.asarray(table)[xp.asarray(t)], like)
+
+
+def along(values, like):
+    """values (N,) as (N, 1, ..., 1), on the device and in the precision of `like` (N, ...)."""
+    values = array_module(like).asarray(values).astype(like.real.dtype)
     return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -80,7 +80,7 @@ class UNetConfig:
 
 
 class UNet:
-    """Predicts the noise in noisy images, given the time step and, if it has classes, the label.
+    """Predicts the noise in noisy images, or x0 or v, whichever it is trained for.
 
         eps_hat = unet.forward(x_t, t, tape, label)      x_t (N, H, W, C)   t, label (N,)
                                                          eps_hat (N, H, W, C · outputs)

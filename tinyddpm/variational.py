@@ -1,4 +1,4 @@
-"""The variational bound on -log p(x0) with learned variances: its terms and their gradients.
+"""The variational bound on -log p(x0): its terms, and their gradients for learned variances.
 
 A network that learns variances answers with twice the channels of an image: [answer, v].
 """
@@ -19,7 +19,7 @@ from .diffusion import (
     target,
     x0_and_eps,
 )
-from .schedule import at
+from .schedule import along, at
 
 HALF_BIN = 1 / 255  # a byte's share of [-1, 1], from its middle to its border
 LEAST = 1e-12  # no probability counts as less
@@ -30,44 +30,44 @@ class Term(NamedTuple):
 
     bits: np.ndarray
     d_mean: np.ndarray
-    d_log_variance: np.ndarray
+    d_log_sigma2: np.ndarray
 
 
-def bound(x0, x_t, t, mean, log_variance_, schedule):
+def bound(x0, x_t, t, mean, log_sigma2, schedule):
     """The term L_{t-1} of the bound for the model p(x_{t-1} | x_t) = N(mean, σ²).
 
         t > 1      KL(q(x_{t-1} | x_t, x0) || p) of two Gaussians
         t = 1      -log p(x0 | x_1), where p is what N(mean, σ²) has in the bin of x0
 
-    x0 (bytes as numbers in [-1, 1]), x_t, mean, log_variance_ (N, ...)   t (N,)
+    x0 (bytes as numbers in [-1, 1]), x_t, mean, log_sigma2 (N, ...)   t (N,)
     Units      bits per dimension: natural logarithms, mean over an image's numbers, divided by ln 2
     Source     Ho et al. 2020, equations 5 and 13; Nichol & Dhariwal 2021, equations 4 to 7
     """
-    where, first = array_module(x0).where, (t == 1).reshape(-1, *[1] * (x0.ndim - 1))
-    kl = _kl(posterior_mean(x0, x_t, t, schedule), t, mean, log_variance_, schedule)
-    decoder = _decoder(x0, mean, log_variance_)
-    nats, d_mean, d_log_variance = (where(first, d, k) for d, k in zip(decoder, kl))
+    where, first = array_module(x0).where, along(t, x0) == 1
+    kl = _kl(posterior_mean(x0, x_t, t, schedule), t, mean, log_sigma2, schedule)
+    decoder = _decoder(x0, mean, log_sigma2)
+    nats, d_mean, d_log_sigma2 = (where(first, d, k) for d, k in zip(decoder, kl))
     unit = math.log(2) * x0[0].size
-    return Term(mean_of_each(nats) / math.log(2), d_mean / unit, d_log_variance / unit)
+    return Term(mean_of_each(nats) / math.log(2), d_mean / unit, d_log_sigma2 / unit)
 
 
-def _kl(true_mean, t, mean, log_variance_, schedule):
+def _kl(true_mean, t, mean, log_sigma2, schedule):
     """KL(N(true_mean, β̃_t) || N(mean, σ²)) and its slopes by mean and log σ², number by number."""
     exp = array_module(mean).exp
     log_true = log_variance("small", mean, t, schedule)
-    gap, ratio = mean - true_mean, exp(log_true - log_variance_)
-    d_mean = gap * exp(-log_variance_)
+    gap, ratio = mean - true_mean, exp(log_true - log_sigma2)
+    d_mean = gap * exp(-log_sigma2)
     spread = ratio + gap * d_mean
-    return (log_variance_ - log_true - 1 + spread) / 2, d_mean, (1 - spread) / 2
+    return (log_sigma2 - log_true - 1 + spread) / 2, d_mean, (1 - spread) / 2
 
 
-def _decoder(x0, mean, log_variance_):
+def _decoder(x0, mean, log_sigma2):
     """-log of what N(mean, σ²) has in the bin around x0, and its slopes by mean and log σ².
 
     p = Φ((x0 + 1/255 - mean) / σ) - Φ((x0 - 1/255 - mean) / σ); the outer bins have no end
     """
     xp = array_module(x0)
-    per_sigma = xp.exp(-log_variance_ / 2)
+    per_sigma = xp.exp(-log_sigma2 / 2)
     right, left = ((x0 + side - mean) * per_sigma for side in (HALF_BIN, -HALF_BIN))
     (below_right, d_right), (below_left, d_left) = _normal_cdf(right), _normal_cdf(left)
     last, first = x0 > 0.999, x0 < -0.999
@@ -96,16 +96,16 @@ def prior_bits(x0, schedule):
     Source     Ho et al. 2020, equation 5
     """
     alpha_bar = float(schedule.alpha_bar[-1])
-    nats = (alpha_bar * x0 * x0 - alpha_bar - math.log(1 - alpha_bar)) / 2
+    nats = (alpha_bar * x0 * x0 - alpha_bar - math.log1p(-alpha_bar)) / 2
     return mean_of_each(nats) / math.log(2)
 
 
 def vlb_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, predicts="eps"):
-    """One term of the bound as an estimate of them all, and its gradient added to tape.grad.
+    """One term of the bound to stand for all of them, and its gradient added to tape.grad.
 
         loss_n = T L_{t-1}    in bits per dimension; the rest as in `simple_loss`
 
-    Source     Nichol & Dhariwal 2021, section 3.1 (L_vlb)
+    Source     Nichol & Dhariwal 2021, equation 4 (L_vlb) and section 3.3
     """
     x_t = q_sample(x0, t, eps, schedule)
     answer = model.forward(x_t, t, tape, label)
@@ -148,7 +148,7 @@ def _bound_of(answer, x0, x_t, t, schedule, predicts):
     d_x0_hat = term.d_mean * at(schedule.to_x0, t, x0)
     d_said, _ = x0_and_eps(d_x0_hat, 0 * x_t, t, schedule, predicts)  # rule 4: a diagonal matrix
     log_range = schedule.log_beta - schedule.log_posterior_variance
-    return term.bits, d_said, term.d_log_variance * at(log_range / 2, t, x0)
+    return term.bits, d_said, term.d_log_sigma2 * at(log_range / 2, t, x0)
 
 
 LOSSES = {"simple": simple_loss, "hybrid": hybrid_loss, "vlb": vlb_loss}

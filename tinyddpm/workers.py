@@ -26,11 +26,15 @@ class Workers:
     size       P, the length of theta and grad; `dtype` is theirs
     count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads
 
+    Raises     ValueError for a count below 1
+
     Use it as a context manager: leaving it ends the processes. They also end by themselves when
     this process dies, and the shared memory has no name that could be left behind.
     """
 
     def __init__(self, job, size, count=1, dtype=np.float32):
+        if count < 1:
+            raise ValueError(f"{count} workers: use 1 or more")
         self.job, self.count = job, count
         self.rows = np.zeros((1, size), dtype)
         self.processes, self.pipes = [], []

@@ -1,0 +1,59 @@
+"""A trained model, and how to ask it."""
+
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .config import from_dict
+from .learner import Learner
+from .run import TrainConfig, named_array, read_run
+from .schedule import SCHEDULES, Schedule
+from .unet import UNet, UNetConfig
+from .workers import Workers
+
+
+class Trained(NamedTuple):
+    """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights."""
+
+    unet: UNet
+    config: TrainConfig
+    schedule: Schedule
+    theta: np.ndarray
+    data: str
+    step: int
+
+    @property
+    def variance(self):
+        """The variances that it was trained for: see `log_variance`."""
+        return "small" if self.config.loss == "simple" else "learned"
+
+    @property
+    def guidable(self):
+        """Whether there are labels, and a null label that was trained, too."""
+        return bool(self.unet.config.classes) and self.config.drops_labels
+
+    @contextmanager
+    def at_work(self, count=1):
+        """eps_hat = eps_model(x_t, t, label) by this model, spread over `count` processes.
+
+        With learned variances v follows the image's channels. Leaving it ends the processes.
+        """
+        job = Learner(self.unet, self.schedule, self.config)
+        with Workers(job, self.theta.size, count) as workers:
+            yield partial(workers.spread, "predict", self.theta, self.config.micro_batch)
+
+
+def load_trained(path):
+    """The `Trained` model in a run's folder, or in a copy of its checkpoint.npz.
+
+    Raises     OSError or ValueError if there is no whole checkpoint of a run
+    """
+    path = Path(path) if Path(path).is_file() else Path(path) / "checkpoint.npz"
+    arrays, meta = read_run(path)
+    unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
+    theta = named_array(arrays, "ema", (unet.layout.size,), path)
+    schedule = SCHEDULES[config.schedule](config.T)
+    return Trained(unet, config, schedule, theta, meta["data"], meta["step"])
