@@ -194,7 +194,10 @@ def test_learned_variances_lie_where_the_network_says(rng):
     s = Schedule.linear(100)
     x_T, best = np.zeros((5, 2)), best_eps(s, 0.1, 0.5)
     for v, variance in ((-1.0, "small"), (1.0, "large")):
-        learns = lambda x, t, v=v: np.concatenate([best(x, t), np.full_like(x, v)], axis=-1)  # noqa: E731
+
+        def learns(x, t, v=v):
+            return np.concatenate([best(x, t), np.full_like(x, v)], axis=-1)
+
         a = ancestral(learns, s, x_T, np.random.default_rng(3), "learned")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

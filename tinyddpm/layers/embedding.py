@@ -27,9 +27,7 @@ class Sinusoid:
         xp = array_module(tape.theta)
         half = self.dim // 2
         frequency = xp.exp(xp.arange(half) * (-math.log(10000) / (half - 1)))
-        angle = (xp.asarray(t) - 1)[
-            :, None
-        ] * frequency  # (N, dim/2), float64: large angles need its digits
+        angle = (xp.asarray(t) - 1)[:, None] * frequency  # (N, dim/2), float64: angles are large
         return xp.concatenate([xp.sin(angle), xp.cos(angle)], axis=1).astype(tape.theta.dtype)
 
 
