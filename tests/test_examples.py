@@ -316,3 +316,80 @@ def test_variances_that_were_not_learned_are_not_offered(tmp_path):
     assert err.endswith(f"error: {sentence}\n")
     out, _ = finish(run(tmp_path, "likelihood.py", str(simple), "--images", "1", "--steps", "2"))
     assert "2 steps, small variances" in out
+
+
+class Script:
+    """A pipe that asks for one task after another, and keeps the answers."""
+
+    def __init__(self, *tasks):
+        self.tasks, self.answers = [*tasks, None], []
+
+    def recv(self):
+        return self.tasks.pop(0)
+
+    def send(self, answer):
+        self.answers.append(answer)
+
+
+TOY_NETWORK = UNetConfig(
+    image_size=8, base=8, multipliers=(1, 2), blocks=1, attention_at=(4,), groups=4
+)
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    module = load("benchmark")
+    monkeypatch.setattr(module, "NETWORKS", {"a": (TOY_NETWORK, 4)})
+    return module
+
+
+def test_benchmark_measures_each_task(benchmark):
+    script = Script("check", "train", "train", "sample", "memory")
+    benchmark.ours(script, "a", workers=1, micro_batch=2)
+    (loss, grad), first, second, count, memory = [result for result, _ in script.answers]
+    assert 0.5 < loss < 3 and np.isfinite(grad).all() and grad.any()
+    assert first > 0 and second > 0 and count == 4 and memory > 1e7
+    assert all(seconds > 0 for _, seconds in script.answers)
+
+
+def test_benchmark_reports_ratios_to_the_faster_opponent(benchmark, capsys):
+    speed = {"train": {"us": 30, "A": 10, "B": 15}, "sample": {"us": 50, "A": 100, "B": 80}}
+    figures = benchmark.report("a", speed, {"us": 1e8, "A": 4e8, "B": 5e8})
+    assert figures["train_ratio_a"] == 2 and figures["sample_ratio_a"] == 0.5
+    assert figures["memory_ratio_a"] == 0.25 and figures["train_a"] == 30
+    assert "| tinyddpm / PyTorch | 2.00 | 0.50 | 0.25 |" in capsys.readouterr().out
+
+
+def test_benchmark_stops_if_the_gradients_differ(benchmark):
+    class Answers:
+        def __init__(self, loss, grad):
+            self.answer = (loss, np.array(grad)), 0
+
+        def ask(self, task):
+            return self.answer
+
+    one, same, other = Answers(1.0, [1.0, 2]), Answers(1.0, [1.0, 2.0001]), Answers(1.0, [1.0, 2.1])
+    benchmark.agree({"a": one, "b": same})
+    with pytest.raises(SystemExit, match="gradients"):
+        benchmark.agree({"a": one, "b": other})
+
+
+def test_benchmark_profiles_by_layer(benchmark, capsys):
+    benchmark.profile("a", 2)
+    out = capsys.readouterr().out
+    assert all(f"| {layer} |" in out for layer in ("conv", "norm", "activation", "attention"))
+    shares = re.findall(r"(\d+)% \|", out)
+    assert 95 <= sum(map(int, shares)) <= 105
+
+
+def test_the_network_in_pytorch_is_the_same(benchmark):
+    pytest.importorskip("torch", reason="PyTorch is only the benchmark's opponent")
+    scripts = [Script("check"), Script("check", "train", "sample"), Script("check")]
+    benchmark.ours(scripts[0], "a", 1, 2)
+    for script, channels_last in zip(scripts[1:], (False, True)):
+        benchmark.theirs(script, "a", 1, channels_last)
+    (loss, grad), *others = [script.answers[0][0] for script in scripts]
+    for other_loss, other_grad in others:
+        assert other_loss == pytest.approx(loss, rel=1e-5)
+        assert np.linalg.norm(grad - other_grad) < 1e-4 * np.linalg.norm(grad)

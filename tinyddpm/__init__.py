@@ -20,6 +20,7 @@ from .layers import (
     Sinusoid,
     Upsample,
 )
+from .learner import Learner
 from .likelihood import bits_per_dimension, bound_terms
 from .metrics import block_means, frechet_distance, nearest
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
@@ -50,7 +51,7 @@ from .sampling import SamplingConfig, sample
 from .schedule import Schedule
 from .tape import Layout, Param, Tape
 from .timesteps import LossHistory
-from .train import train
+from .train import advance, train
 from .trained import load_trained
 from .unet import UNet, UNetConfig
 from .variational import bound, hybrid_loss, prior_bits, vlb_loss
@@ -58,16 +59,16 @@ from .workers import WorkerDied, Workers, cores
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adam", "add_flags", "ancestral", "Attention", "bits_per_dimension", "block_means", "bound",
-    "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
-    "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout", "Embedding",
-    "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm", "guided",
-    "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout", "learning_rate",
-    "Linear", "load_checkpoint", "load_mnist", "load_trained", "log_variance", "LossHistory",
-    "moving_picture", "nearest", "offline_digits", "Param", "picture_format", "posterior_mean",
-    "predictor", "prior_bits", "q_sample", "rate_distortion", "Run", "sample", "SamplingConfig",
-    "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss",
-    "Sinusoid", "slerp", "Step", "Tape", "target", "to_bytes", "to_unit", "train",
-    "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
-    "with_flags", "WorkerDied", "Workers", "x0_and_eps",
+    "Adam", "add_flags", "advance", "ancestral", "Attention", "bits_per_dimension",
+    "block_means", "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset",
+    "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout",
+    "Embedding", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
+    "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout",
+    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_mnist", "load_trained",
+    "log_variance", "LossHistory", "moving_picture", "nearest", "offline_digits", "Param",
+    "picture_format", "posterior_mean", "predictor", "prior_bits", "q_sample",
+    "rate_distortion", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_gif",
+    "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "Step", "Tape",
+    "target", "to_bytes", "to_unit", "train", "TrainConfig", "UNet", "UNetConfig", "update_ema",
+    "Upsample", "vlb_loss", "watched", "with_flags", "WorkerDied", "Workers", "x0_and_eps",
 ]  # fmt: skip

@@ -1,0 +1,280 @@
+"""How fast is it? Images per second in training and in sampling, and the memory training takes.
+
+    python examples/benchmark.py                       networks a and b on all cores
+    python examples/benchmark.py --against torch       and PyTorch with the same weights, in turn
+    python examples/benchmark.py --profile             where the time of a training step goes
+
+    a    28 x 28 x 1, base 32, multipliers 1 2 2, attention at 14 x 14; batches of 128
+    b    32 x 32 x 3, base 64, multipliers 1 2 2 2, attention at 16 x 16; batches of 16
+
+A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
+alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
+formats, take turns on the same cores, after their loss and gradient were found to be the same; the
+ratios compare with the faster format. Memory is the most that all processes together have held.
+"""
+
+import argparse
+import cProfile
+import json
+import multiprocessing
+import platform
+import pstats
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tinyddpm import (
+    Dataset,
+    Learner,
+    Run,
+    Schedule,
+    Tape,
+    TrainConfig,
+    UNet,
+    UNetConfig,
+    Workers,
+    advance,
+    cores,
+    simple_loss,
+)
+
+# fmt: off
+NETWORKS = {  # the U-Net, images a batch
+    "a": (UNetConfig(base=32, multipliers=(1, 2, 2), blocks=2, attention_at=(14,)), 128),
+    "b": (UNetConfig(image_size=32, image_channels=3, base=64, multipliers=(1, 2, 2, 2), blocks=2,
+                     attention_at=(16,)), 16),
+}
+# fmt: on
+
+
+def main():
+    arguments = parse()
+    figures = {}
+    for name in arguments.networks:
+        if arguments.profile:
+            profile(name, arguments.micro_batch)
+        else:
+            figures |= measure(name, arguments)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n")
+
+
+def parse():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
+    parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="of each (9)")
+    parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
+    parser.add_argument("--micro-batch", type=int, default=8, metavar="N", help="images a part (8)")
+    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, by layer")
+    return parser.parse_args()
+
+
+def problem(name):
+    """A batch x0, t, eps, and weights that are nowhere silent."""
+    config, batch = NETWORKS[name]
+    rng = np.random.default_rng(0)
+    x0, eps = rng.standard_normal((2, batch, *config.image_shape), np.float32)
+    layout = UNet(config).layout
+    theta = layout.init(rng) + 0.02 * rng.standard_normal(layout.size, np.float32)
+    return x0, rng.integers(1, 1001, batch), eps, theta
+
+
+class Measured(Learner):
+    """A Learner that knows the most memory that its process has held, in bytes."""
+
+    def peak(self, theta):
+        return peak_memory()
+
+
+def peak_memory():
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def ours(pipe, name, workers, micro_batch):
+    """The life of the process that measures tinyddpm."""
+    unet_config, batch = NETWORKS[name]
+    x0, t, eps, theta = problem(name)
+    data = Dataset("noise", np.zeros(x0.shape, np.uint8), np.zeros(batch, int))
+    config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers)
+    run = Run(unet_config, config, data, "nowhere")
+    job = Measured(run.unet, run.schedule, config)
+
+    def loss_and_gradient():
+        losses, grad = [], np.zeros_like(theta)
+        for i in range(0, batch, micro_batch):
+            cut = slice(i, i + micro_batch)
+            weight = np.full(len(t[cut]), 1 / batch)
+            tape = Tape(theta, grad)
+            losses += [
+                simple_loss(run.unet, x0[cut], t[cut], eps[cut], run.schedule, tape, weight=weight)
+            ]
+        return float(np.concatenate(losses).mean()), grad
+
+    with Workers(job, theta.size, workers) as crew:
+        tasks = {
+            "check": loss_and_gradient,
+            "train": lambda: advance(run, crew),
+            "sample": lambda: len(crew.spread("predict", theta, micro_batch, x0, t, None)),
+            "memory": lambda: peak_memory() + sum(crew.map("peak", theta, [()] * workers)),
+        }
+        serve(pipe, tasks)
+
+
+def theirs(pipe, name, threads, channels_last):
+    """The life of the process that measures PyTorch."""
+    import torch
+    from benchmark_torch import TorchUNet
+
+    torch.set_num_threads(threads)
+    config, batch = NETWORKS[name]
+    x0, t, eps, theta = problem(name)
+    layout = UNet(config).layout
+    unet = TorchUNet(layout, theta, config, channels_last)
+    params = list(unet.params.values())
+    ema = [param.detach().clone() for param in params]
+    adam = torch.optim.Adam(params, lr=2e-4)
+    alpha_bar = torch.tensor(Schedule.linear().alpha_bar, dtype=torch.float32)
+    x0, noise = unet.images(x0), unet.images(eps)
+
+    def loss_of(t, eps):
+        a = alpha_bar[t].reshape(-1, 1, 1, 1)
+        return ((unet.forward(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - eps) ** 2).mean()
+
+    def loss_and_gradient():
+        adam.zero_grad()
+        loss = loss_of(torch.tensor(t), noise)
+        loss.backward()
+        return loss.item(), unet.gradient(layout)
+
+    def train():
+        adam.zero_grad()
+        loss = loss_of(torch.randint(1, 1001, (batch,)), torch.randn_like(x0))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(params, 1.0)
+        adam.step()
+        torch._foreach_lerp_(ema, [param.detach() for param in params], 1e-4)
+        return loss.item()
+
+    def sample():
+        with torch.inference_mode():
+            return len(unet.forward(x0, torch.tensor(t)))
+
+    tasks = {"check": loss_and_gradient, "train": train, "sample": sample, "memory": peak_memory}
+    serve(pipe, tasks)
+
+
+def serve(pipe, tasks):
+    """Do the tasks that come through the pipe; answer with the result and the seconds it took."""
+    for task in iter(pipe.recv, None):
+        began = time.perf_counter()
+        result = tasks[task]()
+        pipe.send((result, time.perf_counter() - began))
+
+
+class Player:
+    """One of those who take turns, in a process of its own."""
+
+    def __init__(self, life, *arguments):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, there = context.Pipe()
+        self.process = context.Process(target=life, args=(there, *arguments))
+        self.process.start()
+        there.close()
+
+    def ask(self, task):
+        """(result, seconds)"""
+        self.pipe.send(task)
+        return self.pipe.recv()
+
+    def end(self):
+        self.pipe.send(None)
+        self.process.join()
+
+
+def measure(name, arguments):
+    """Print the figures of one network; returns them by their names in the JSON file."""
+    count, batch = arguments.workers, NETWORKS[name][1]
+    players = {"tinyddpm": Player(ours, name, count, arguments.micro_batch)}
+    if arguments.against:
+        players["PyTorch, NCHW"] = Player(theirs, name, count, False)
+        players["PyTorch, channels last"] = Player(theirs, name, count, True)
+        agree(players)
+    speed = {}
+    for task in ("train", "sample"):
+        seconds = {who: [] for who in players}
+        for _ in range(1 + arguments.rounds):  # the first one warms up
+            for who, player in players.items():
+                seconds[who].append(player.ask(task)[1])
+        speed[task] = {who: batch / np.median(s[1:]) for who, s in seconds.items()}
+    memory = {who: player.ask("memory")[0] for who, player in players.items()}
+    for player in players.values():
+        player.end()
+    return report(name, speed, memory)
+
+
+def agree(players):
+    """Stop unless all find the same loss and gradient."""
+    (loss, grad), *others = [player.ask("check")[0] for player in players.values()]
+    for other_loss, other_grad in others:
+        gap = np.linalg.norm(grad - other_grad) / np.linalg.norm(grad)
+        if not (abs(loss - other_loss) < 1e-4 * loss and gap < 1e-3):
+            sys.exit(f"error: losses {loss} and {other_loss}, gradients {gap:.1e} apart")
+
+
+def report(name, speed, memory):
+    """Print the table of one network, and return its figures."""
+    ours, *others = memory
+    print(f"\nnetwork {name}: {UNet(NETWORKS[name][0]).layout.size:,} parameters, {machine()}\n")
+    print("| | training, images/s | sampling, images/s | memory, MB |\n|---|---|---|---|")
+    for who in memory:
+        rates = f"{speed['train'][who]:.1f} | {speed['sample'][who]:.1f}"
+        print(f"| {who} | {rates} | {memory[who] / 1e6:.0f} |")
+    figures = {f"{task}_{name}": speed[task][ours] for task in speed}
+    figures[f"memory_{name}"] = memory[ours]
+    if others:
+        for task in speed:
+            best = max(speed[task][who] for who in others)
+            figures[f"{task}_ratio_{name}"] = speed[task][ours] / best
+        figures[f"memory_ratio_{name}"] = memory[ours] / min(memory[who] for who in others)
+        ratios = [figures[f"{what}_ratio_{name}"] for what in ("train", "sample", "memory")]
+        print("| tinyddpm / PyTorch | {:.2f} | {:.2f} | {:.2f} |".format(*ratios))
+    return {key: round(float(value), 4) for key, value in figures.items()}
+
+
+def machine():
+    return f"{platform.processor() or platform.machine()}, NumPy {np.__version__}"
+
+
+def profile(name, micro_batch):
+    """Print the time that each kind of layer takes in the forward and backward of a micro-batch."""
+    x0, t, eps, theta = problem(name)
+    unet, schedule, grad = UNet(NETWORKS[name][0]), Schedule.linear(), np.zeros_like(theta)
+    cut, profiler = slice(micro_batch), cProfile.Profile()
+    for _ in range(1 + 10):
+        profiler.enable()
+        simple_loss(unet, x0[cut], t[cut], eps[cut], schedule, Tape(theta, grad))
+        profiler.disable()
+    times = {}
+    for (file, _, function), (_, _, _, seconds, _) in pstats.Stats(profiler).stats.items():
+        if Path(file).parent.name == "layers" and function in ("forward", "backward"):
+            both = times.setdefault(Path(file).stem, {"forward": 0.0, "backward": 0.0})
+            both[function] += seconds / 11 * 1000
+    total = sum(sum(both.values()) for both in times.values())
+    print(f"\nnetwork {name}, {micro_batch} images, one process: {total:.0f} ms in layers\n")
+    print("| layer | forward, ms | backward, ms | share |\n|---|---|---|---|")
+    for layer, both in sorted(times.items(), key=lambda item: -sum(item[1].values())):
+        share = sum(both.values()) / total
+        print(f"| {layer} | {both['forward']:.1f} | {both['backward']:.1f} | {share:.0%} |")
+
+
+if __name__ == "__main__":
+    main()
