@@ -97,12 +97,18 @@ def test_slopes_of_the_bound(derivative, gate, rng):
         assert abs(grad @ v - numerical) <= gate * np.abs(grad).max()
 
 
-@pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
-def test_gradient_of_the_whole_bound(predicts, rng):
+def answered(predicts, rng):
+    """A batch, its weights, a good answer to it, and that answer with v as a model's weights."""
     x0, eps = parts(rng)[0], rng.standard_normal((4, 3, 2, 1))
     t, weight = np.array([1, 2, 50, 100]), np.array([1.0, 0.5, 2.0, 0.1])
     said = target(x0, t, eps, S, predicts) + 0.05 * rng.standard_normal(x0.shape)
     theta = np.concatenate([said, rng.uniform(-1, 1, x0.shape)], axis=-1).ravel()
+    return x0, t, eps, weight, said, theta
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
+def test_gradient_of_the_whole_bound(predicts, rng):
+    x0, t, eps, weight, _, theta = answered(predicts, rng)
     model, grad = Answers((4, 3, 2, 2)), np.zeros(theta.size)
     vlb_loss(model, x0, t, eps, S, Tape(theta, grad), None, weight, predicts)
 
@@ -115,10 +121,7 @@ def test_gradient_of_the_whole_bound(predicts, rng):
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
 def test_gradient_of_the_hybrid_loss_with_the_mean_held_fixed(predicts, rng):
-    x0, eps = parts(rng)[0], rng.standard_normal((4, 3, 2, 1))
-    t, weight = np.array([1, 2, 50, 100]), np.array([1.0, 0.5, 2.0, 0.1])
-    said = target(x0, t, eps, S, predicts) + 0.05 * rng.standard_normal(x0.shape)
-    theta = np.concatenate([said, rng.uniform(-1, 1, x0.shape)], axis=-1).ravel()
+    x0, t, eps, weight, said, theta = answered(predicts, rng)
     grad = np.zeros(theta.size)
     loss = hybrid_loss(
         Answers((4, 3, 2, 2)), x0, t, eps, S, Tape(theta, grad), None, weight, predicts

@@ -42,8 +42,10 @@ def target(x0, t, eps, schedule, predicts="eps"):
     Source     v: Salimans & Ho 2022, arXiv:2202.00512, section 4
     """
     _check(predicts)
+    if predicts != "v":
+        return eps if predicts == "eps" else x0
     a, b = _signal_and_noise(t, x0, schedule)
-    return {"eps": eps, "x0": x0, "v": a * eps - b * x0}[predicts]
+    return a * eps - b * x0
 
 
 def x0_and_eps(answer, x_t, t, schedule, predicts="eps"):
