@@ -69,7 +69,7 @@ def parse():
     )
     parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
     parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="of each (9)")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each (7)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     parser.add_argument("--micro-batch", type=int, default=8, metavar="N", help="images a part (8)")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
@@ -211,10 +211,11 @@ def measure(name, arguments):
     speed = {}
     for task in ("train", "sample"):
         seconds = {who: [] for who in players}
-        for _ in range(1 + arguments.rounds):  # the first one warms up
+        for _ in range(arguments.rounds):
             for who, player in players.items():
+                player.ask(task)  # after the others' turns, the first time is slower for all
                 seconds[who].append(player.ask(task)[1])
-        speed[task] = {who: batch / np.median(s[1:]) for who, s in seconds.items()}
+        speed[task] = {who: batch / np.median(s) for who, s in seconds.items()}
     memory = {who: player.ask("memory")[0] for who, player in players.items()}
     for player in players.values():
         player.end()

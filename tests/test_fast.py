@@ -3,82 +3,174 @@
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
-from conftest import random_theta
+from conftest import random_theta, read_only
 
-from tinyddpm import Conv3x3, Tape
-from tinyddpm.fast import winograd
+from tinyddpm import Attention, Conv3x3, Tape, UNet, UNetConfig, fast
+from tinyddpm.blocks import NormSiLU
+from tinyddpm.fast import arithmetic, attention, memory, norm, winograd
 from tinyddpm.gradcheck import jacobian_gap
+from tinyddpm.layers import GroupNorm
 
-MAPS = {  # each with its transpose
-    "to tiles": (winograd.to_tiles, lambda y, x: winograd.to_tiles_transposed(y, x.shape)),
-    "from products": (
-        lambda M: winograd.from_products(M, (2, 7, 9)),
-        lambda y, M: winograd.from_products_transposed(y),
+CASES = {  # what makes a layer, and the shapes of its inputs: large enough for its speed path
+    "conv": (lambda y: Conv3x3(y, "c", 32, 32), [(3, 28, 28, 32)]),
+    "conv, sides that 4 does not divide": (lambda y: Conv3x3(y, "c", 34, 70), [(2, 17, 30, 34)]),
+    "conv, small images": (lambda y: Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
+    "group norm": (lambda y: GroupNorm(y, "n", 32, 8), [(5, 28, 28, 32)]),
+    "group norm, one group, odd sides": (lambda y: GroupNorm(y, "n", 33, 1), [(3, 11, 13, 33)]),
+    "group norm and silu": (lambda y: NormSiLU(y, "n", 64, 64), [(7, 14, 14, 64)]),
+    "attention": (lambda y: Attention("a", 64, 1), [(3, 196, 64)] * 3),
+    "attention, 4 heads": (lambda y: Attention("a", 32, 4), [(2, 77, 32)] * 3),
+}
+
+
+def run(layer, theta, inputs, d_out):
+    """Output, gradients of the inputs, gradient of the weights."""
+    grad = np.zeros_like(theta)
+    tape = Tape(theta, grad)
+    y = layer.forward(*inputs, tape)
+    d_inputs = layer.backward(d_out, tape)
+    return [y, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), grad]
+
+
+@pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
+@pytest.mark.parametrize("case", CASES)
+def test_speed_paths_are_the_plain_layers(case, layout, rng, monkeypatch, dtype, gate):
+    make, shapes = CASES[case]
+    layer = make(layout)
+    theta = random_theta(layout, rng, dtype)
+    inputs = [read_only(1 + rng.standard_normal(shape).astype(dtype)) for shape in shapes]
+    out = layer.forward(*inputs, Tape(theta))
+    d_out = read_only(rng.standard_normal(out.shape).astype(dtype))
+    by_speed_path = run(layer, theta, inputs, d_out)
+    monkeypatch.setattr(fast, "ON", False)
+    plain = run(layer, theta, inputs, d_out)
+    assert not all(map(np.array_equal, by_speed_path, plain)), "the speed path was not taken"
+    for one, other in zip(by_speed_path, plain):
+        assert one.dtype == dtype
+        assert one.shape == other.shape
+        if other.size:
+            assert np.abs(one - other).max() <= gate * np.abs(other).max()
+
+
+SMALL = {  # the same paths on images so small that the whole Jacobian can be checked
+    "conv": (winograd, lambda y: Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
+    "group norm": (norm, lambda y: GroupNorm(y, "n", 4, 2), [(3, 2, 3, 4)]),
+    "group norm and silu": (norm, lambda y: NormSiLU(y, "n", 4, 2), [(3, 2, 2, 4)]),
+    "attention": (attention, lambda y: Attention("a", 4, 2), [(2, 6, 4)] * 3),
+}
+
+
+@pytest.mark.parametrize("part", [1, 1 << 30])
+@pytest.mark.parametrize("case", SMALL)
+def test_speed_paths_by_the_gradient_check(case, layout, rng, monkeypatch, part):
+    """In parts of one image and in one."""
+    module, make, shapes = SMALL[case]
+    monkeypatch.setattr(module, "suits", lambda *what: True)
+    monkeypatch.setattr(module, "PART", part, raising=False)
+    layer = make(layout)
+    inputs = [read_only(rng.standard_normal(shape)) for shape in shapes]
+    theta = random_theta(layout, rng)
+    assert jacobian_gap(layer.forward, layer.backward, theta, *inputs) <= 1e-12
+
+
+def filled(function, shape):
+    """What `function(x, out)` writes to `out`, an array of that shape."""
+
+    def filled_out(x):
+        out = np.full(shape, np.nan)
+        function(x, out)
+        return out
+
+    return filled_out
+
+
+MAPS = {  # Winograd's, of images (2, 7, 9, 3) in 2 · 2 · 3 tiles: there, back, what goes there
+    "tiles": (
+        winograd.to_tiles,
+        filled(winograd.to_tiles_transposed, (2, 7, 9, 3)),
+        (2, 7, 9, 3),
+    ),
+    "products": (winograd.to_products, winograd.to_products_transposed, (3, 3, 4, 5)),
+    "outputs": (
+        filled(winograd.from_products, (2, 7, 9, 3)),
+        winograd.from_products_transposed,
+        (36, 12, 3),
     ),
 }
 
 
-@pytest.mark.parametrize(
-    "name, shape", [("to tiles", (2, 7, 9, 3)), ("from products", (36, 12, 3))]
-)
-def test_the_maps_back_are_the_transposes(name, shape, rng):
-    forward, backward = MAPS[name]
+@pytest.mark.parametrize("name", MAPS)
+def test_the_maps_back_are_the_transposes(name, rng):
+    there, back, shape = MAPS[name]
     x = rng.standard_normal(shape)
-    image = forward(x)
+    image = there(x).copy()
     y = rng.standard_normal(image.shape)
-    assert np.vdot(image, y) == pytest.approx(np.vdot(x, backward(y, x)), rel=1e-12)
-
-
-def run(conv, theta, x, dy):
-    grad = np.zeros_like(theta)
-    tape = Tape(theta, grad)
-    y = conv.forward(x, tape)
-    return y, conv.backward(dy, tape), grad
-
-
-@pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
-@pytest.mark.parametrize(
-    "shape, d", [((3, 28, 28, 32), 32), ((2, 17, 30, 24), 70), ((9, 14, 14, 64), 64)]
-)
-def test_winograd_is_the_plain_convolution(layout, rng, monkeypatch, shape, d, dtype, gate):
-    conv = Conv3x3(layout, "c", shape[-1], d)
-    theta = layout.init(rng, dtype)
-    x, dy = (
-        rng.standard_normal(shape).astype(dtype),
-        rng.standard_normal((*shape[:3], d)).astype(dtype),
-    )
-    x.flags.writeable = dy.flags.writeable = theta.flags.writeable = False
-    assert winograd.suits(x, conv.W.of(theta), 1)
-    fast = run(conv, theta, x, dy)
-    monkeypatch.setattr(winograd, "ON", False)
-    for one, other in zip(fast, run(conv, theta, x, dy)):
-        assert one.dtype == dtype
-        assert np.abs(one - other).max() <= gate * np.abs(other).max()
-
-
-@pytest.mark.parametrize("part", [1, 1 << 30])
-def test_winograd_by_the_gradient_check(layout, rng, monkeypatch, part):
-    """On any shape, in parts of one image and in one."""
-    monkeypatch.setattr(winograd, "suits", lambda image, W, stride: True)
-    monkeypatch.setattr(winograd, "PART", part)
-    conv = Conv3x3(layout, "c", 2, 3)
-    x = rng.standard_normal((2, 5, 3, 2))
-    assert jacobian_gap(conv.forward, conv.backward, random_theta(layout, rng), x) <= 1e-12
+    assert np.vdot(image, y) == pytest.approx(np.vdot(x, back(y)), rel=1e-12)
 
 
 @pytest.mark.parametrize(
     "shape, d, stride, wanted",
     [
         ((1, 28, 28, 32), 32, 1, True), ((1, 28, 28, 32), 32, 2, False),
-        ((1, 28, 28, 16), 16, 1, False), ((1, 7, 7, 512), 512, 1, False),
-        ((1, 28, 28, 1), 32, 1, False), ((1, 14, 14, 64), 64, 1, True),
+        ((1, 28, 28, 16), 16, 1, False), ((1, 28, 28, 1), 32, 1, False),
+        ((7, 7, 7, 64), 64, 1, False), ((8, 7, 7, 64), 64, 1, True),
     ],
 )  # fmt: skip
 def test_winograd_is_taken_where_it_pays(shape, d, stride, wanted):
     assert winograd.suits(np.zeros(shape), np.zeros((3, 3, shape[-1], d)), stride) == wanted
+
+
+@pytest.mark.parametrize(
+    "shape, columns", [((640, 64), 64), ((2, 3, 194, 70), 80), ((9, 3), 4), ((1009, 40), 50)]
+)
+def test_a_product_in_parts_is_the_product(shape, columns, rng):
+    """Rows in 4, 2 and no parts; 1009 is prime, so these go one by one."""
+    a, b = rng.standard_normal(shape), rng.standard_normal((columns, shape[-1])).T
+    plus, out = rng.standard_normal(columns), np.empty((*shape[:-1], columns))
+    assert arithmetic.product(a, b, plus) == pytest.approx(a @ b + plus, abs=1e-12)
+    assert arithmetic.product(a, b, out=out) is out
+    assert out == pytest.approx(a @ b, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 5), (1, 7, 3000), (2, 1, 1)])
+def test_vectors_along_rows(shape, rng):
+    a, out = rng.standard_normal(shape), np.empty(shape)
+    for vector in rng.standard_normal((shape[0], shape[2])), rng.standard_normal(shape[2]):
+        every = np.broadcast_to(vector, (shape[0], shape[2]))[:, None]
+        assert np.array_equal(arithmetic.along_rows(np.multiply, a, vector, out), a * every)
+
+
+def test_arrays_begin_at_a_cache_line_and_scratch_is_used_again():
+    for shape in [(3,), (5, 7), (0, 2)]:
+        array = memory.empty(shape, np.float32)
+        assert array.shape == shape and array.ctypes.data % 64 == 0 and array.flags.writeable
+    first = memory.scratch("test", (4, 5), np.float64)
+    first[...] = 7
+    assert np.array_equal(memory.scratch("test", (2, 3), np.float64), np.full((2, 3), 7.0))
+    others = []
+    thread = threading.Thread(target=lambda: others.append(memory.scratch("test", (4, 5), float)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(first, others[0])
+
+
+def test_a_whole_network_by_speed_paths(rng, monkeypatch):
+    """Every path at once: what one leaves in scratch, no other may need."""
+    unet = UNet(UNetConfig(image_size=16, base=32, multipliers=(1, 2), attention_at=(8,)))
+    theta = random_theta(unet.layout, rng)
+    x, t = read_only(rng.standard_normal((9, 16, 16, 1))), rng.integers(1, 1001, 9)
+    results = []
+    for on in (True, False):
+        monkeypatch.setattr(fast, "ON", on)
+        tape = Tape(theta, np.zeros_like(theta))
+        y = unet.forward(x, t, tape)
+        results.append((y, unet.backward(y, tape), tape.grad))
+    for one, other in zip(*results):
+        assert np.abs(one - other).max() <= 1e-10 * np.abs(other).max()
 
 
 @pytest.mark.parametrize("value, wanted", [("0", "False"), ("1", "True")])

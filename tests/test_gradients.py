@@ -8,7 +8,8 @@ import pytest
 from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Schedule, Tape, UNet, UNetConfig, simple_loss
-from tinyddpm.blocks import AttentionBlock, Concat, Condition, ResBlock, Stage, UpConv
+from tinyddpm.blocks import AttentionBlock, Concat, NormSiLU, ResBlock, Stage, UpConv
+from tinyddpm.condition import Condition
 from tinyddpm.gradcheck import adjoint_gap, complex_step, jacobian_gap, slope_gap, stencil
 from tinyddpm.layers import (
     Attention,
@@ -51,6 +52,7 @@ CASES = {
     "linear, one to two": (lambda y: Linear(y, "l", 1, 2), [(3, 1)]),
     "silu": (lambda y: SiLU(), [(2, 3, 5)]),
     "identity": (lambda y: Identity(), [(2, 3)]),
+    "norm and silu": (lambda y: NormSiLU(y, "n", 4, 2), [(2, 3, 2, 4)]),
     "group norm, 2 groups": (lambda y: GroupNorm(y, "n", 6, 2), [(2, 3, 2, 6)]),
     "group norm, 1 group": (lambda y: GroupNorm(y, "n", 3, 1), [(1, 2, 3, 3)]),
     "group norm, all groups": (lambda y: GroupNorm(y, "n", 4, 4), [(2, 3, 3, 4)]),

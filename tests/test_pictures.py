@@ -8,13 +8,7 @@ from PIL import Image
 
 from tinyddpm import Schedule, Step, gallery
 from tinyddpm import progress as progress_module
-from tinyddpm.pictures import (
-    image_grid,
-    labelled_grid,
-    save_gif,
-    save_picture,
-    to_bytes,
-)
+from tinyddpm.pictures import image_grid, labelled_grid, save_gif, save_picture, to_bytes
 from tinyddpm.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
 from tinyddpm.progress import Progress, clock
 

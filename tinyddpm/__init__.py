@@ -24,14 +24,7 @@ from .learner import Learner
 from .likelihood import bits_per_dimension, bound_terms
 from .metrics import block_means, frechet_distance, nearest
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
-from .pictures import (
-    image_grid,
-    labelled_grid,
-    picture_format,
-    save_gif,
-    save_picture,
-    to_bytes,
-)
+from .pictures import image_grid, labelled_grid, picture_format, save_gif, save_picture, to_bytes
 from .plots import rate_distortion
 from .progress import watched
 from .randomness import generator

@@ -1,19 +1,35 @@
 """What the U-Net is built of: layers in a row, and the places where ways part and meet again."""
 
 from .device import array_module
-from .layers import (
-    Attention,
-    Conv3x3,
-    Dropout,
-    Embedding,
-    GroupNorm,
-    Identity,
-    Linear,
-    SiLU,
-    Sinusoid,
-    Upsample,
-)
+from .fast import norm as fast
+from .layers import Attention, Conv3x3, Dropout, GroupNorm, Identity, Linear, SiLU, Upsample
 from .tape import SILENT
+
+
+class NormSiLU:
+    """What stands in front of every 3×3 convolution but the first: GroupNorm, then SiLU.
+
+        y = silu(norm(x))                            x, y (N, H, W, C)
+
+    Fast       where `fast.norm.suits`, both in one go, which keeps x alone
+    Source     Ho et al. 2020, appendix B
+    """
+
+    def __init__(self, layout, name, channels, groups):
+        self.norm = GroupNorm(layout, name, channels, groups)
+        self.silu = SiLU()
+
+    def forward(self, x, tape):
+        if fast.suits(x):
+            return fast.forward(self.norm, x, tape, silu=True)
+        h = self.norm.forward(x, tape)
+        return self.silu.forward(h, tape)
+
+    def backward(self, dy, tape):
+        if fast.suits(dy):
+            return fast.backward(self.norm, dy, tape, silu=True)
+        dh = self.silu.backward(dy, tape)
+        return self.norm.backward(dh, tape)
 
 
 class ResBlock:
@@ -29,23 +45,19 @@ class ResBlock:
     """
 
     def __init__(self, layout, name, c_in, c_out, n_emb, groups, dropout=0.0):
-        self.norm1 = GroupNorm(layout, f"{name}.norm1", c_in, groups)
-        self.silu1 = SiLU()
+        self.norm1 = NormSiLU(layout, f"{name}.norm1", c_in, groups)
         self.conv1 = Conv3x3(layout, f"{name}.conv1", c_in, c_out)
         self.shift = Linear(layout, f"{name}.shift", n_emb, c_out)
-        self.norm2 = GroupNorm(layout, f"{name}.norm2", c_out, groups)
-        self.silu2 = SiLU()
+        self.norm2 = NormSiLU(layout, f"{name}.norm2", c_out, groups)
         self.dropout = Dropout(dropout)
         self.conv2 = Conv3x3(layout, f"{name}.conv2", c_out, c_out, scale=SILENT)
         self.skip = Identity() if c_in == c_out else Linear(layout, f"{name}.skip", c_in, c_out)
 
     def forward(self, x, emb, tape):
         h = self.norm1.forward(x, tape)
-        h = self.silu1.forward(h, tape)
         h = self.conv1.forward(h, tape)
         h = h + self.shift.forward(emb, tape)[:, None, None, :]
         h = self.norm2.forward(h, tape)
-        h = self.silu2.forward(h, tape)
         h = self.dropout.forward(h, tape)
         h = self.conv2.forward(h, tape)
         return h + self.skip.forward(x, tape)
@@ -54,11 +66,9 @@ class ResBlock:
         dx = self.skip.backward(dy, tape)
         dh = self.conv2.backward(dy, tape)
         dh = self.dropout.backward(dh, tape)
-        dh = self.silu2.backward(dh, tape)
         dh = self.norm2.backward(dh, tape)
         demb = self.shift.backward(dh.sum(axis=(1, 2)), tape)  # rule 3
         dh = self.conv1.backward(dh, tape)
-        dh = self.silu1.backward(dh, tape)
         return dx + self.norm1.backward(dh, tape), demb  # rule 2; not `+=`: dx may be dy itself
 
 
@@ -157,41 +167,3 @@ class Concat:
     def backward(self, dy, tape):
         c = tape.pop(self)
         return dy[..., :c], dy[..., c:]
-
-
-class Condition:
-    """What every residual block is told about an image: its time step and, if any, its label.
-
-        emb = silu(linear2(silu(linear1(sinusoid(t)))) + table[label])    t, label (N,)  emb (N, E)
-
-    label = None stands for the null label of a U-Net with classes.
-    Backward   returns nothing: neither t nor the label is a variable
-    Source     Ho et al. 2020, appendix B; the label as in Nichol & Dhariwal 2021's code
-    """
-
-    def __init__(self, layout, name, n_sinusoid, n_emb, classes):
-        self.sinusoid = Sinusoid(n_sinusoid)
-        self.linear1 = Linear(layout, f"{name}.linear1", n_sinusoid, n_emb)
-        self.silu1 = SiLU()
-        self.linear2 = Linear(layout, f"{name}.linear2", n_emb, n_emb)
-        self.label = Embedding(layout, f"{name}.label", classes, n_emb) if classes else None
-        self.silu2 = SiLU()
-
-    def forward(self, t, label, tape):
-        h = self.sinusoid.forward(t, tape)
-        h = self.linear1.forward(h, tape)
-        h = self.silu1.forward(h, tape)
-        h = self.linear2.forward(h, tape)
-        if self.label:
-            if label is None:
-                label = array_module(t).full(t.shape, self.label.null)
-            h = h + self.label.forward(label, tape)
-        return self.silu2.forward(h, tape)
-
-    def backward(self, demb, tape):
-        dh = self.silu2.backward(demb, tape)
-        if self.label:
-            self.label.backward(dh, tape)
-        dh = self.linear2.backward(dh, tape)
-        dh = self.silu1.backward(dh, tape)
-        self.linear1.backward(dh, tape)

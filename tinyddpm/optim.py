@@ -24,13 +24,15 @@ class Adam:
 
     def update(self, theta, grad, lr):
         self.step += 1
-        self.m *= self.decay1
-        self.m += (1 - self.decay1) * grad
-        self.v *= self.decay2
-        self.v += (1 - self.decay2) * grad * grad
-        m_hat = self.m / (1 - self.decay1**self.step)
-        v_hat = self.v / (1 - self.decay2**self.step)
-        theta -= lr * m_hat / (v_hat**0.5 + self.tiny)
+        for part in parts_in_cache(theta):
+            m, v, g = self.m[part], self.v[part], grad[part]
+            m *= self.decay1
+            m += (1 - self.decay1) * g
+            v *= self.decay2
+            v += (1 - self.decay2) * g * g
+            m_hat = m / (1 - self.decay1**self.step)
+            v_hat = v / (1 - self.decay2**self.step)
+            theta[part] -= lr * m_hat / (v_hat**0.5 + self.tiny)
 
 
 def clip_by_norm(grad, largest):
@@ -63,4 +65,11 @@ def update_ema(ema, theta, step, decay):
     Source     Ho et al. 2020, appendix B; ramp as in TensorFlow's ExponentialMovingAverage
     """
     d = min(decay, (1 + step) / (10 + step))
-    ema += (1 - d) * (theta - ema)
+    for part in parts_in_cache(ema):
+        ema[part] += (1 - d) * (theta[part] - ema[part])
+
+
+def parts_in_cache(vector):
+    """Slices of a flat vector that a processor's cache holds; one slice if it is on a GPU."""
+    size = 1 << 15 if array_module(vector) is np else len(vector)
+    return [slice(i, i + size) for i in range(0, len(vector), size)]

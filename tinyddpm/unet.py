@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from .blocks import Concat, Condition, Stage, UpConv
+from .blocks import Concat, NormSiLU, Stage, UpConv
+from .condition import Condition
 from .config import setting
-from .layers import Conv3x3, GroupNorm, SiLU
+from .layers import Conv3x3
 from .tape import SILENT, Layout
 
 
@@ -132,8 +133,7 @@ class UNet:
                 c = c_level
             self.up.append((stages, UpConv(layout, f"up{i}.double", c) if i else None))
 
-        self.norm_out = GroupNorm(layout, "norm_out", c, config.groups)
-        self.silu_out = SiLU()
+        self.norm_out = NormSiLU(layout, "norm_out", c, config.groups)
         self.conv_out = Conv3x3(layout, "conv_out", c, n_out, scale=SILENT)
 
     def forward(self, x_t, t, tape, label=None):
@@ -157,12 +157,10 @@ class UNet:
             if double:
                 h = double.forward(h, tape)
         h = self.norm_out.forward(h, tape)
-        h = self.silu_out.forward(h, tape)
         return self.conv_out.forward(h, tape)
 
     def backward(self, d_out, tape):
         dh = self.conv_out.backward(d_out, tape)
-        dh = self.silu_out.backward(dh, tape)
         dh = self.norm_out.backward(dh, tape)
         demb, dskips = 0, []
         for stages, double in reversed(self.up):

@@ -124,6 +124,7 @@ class Workers:
 def _work(job, shared, size, dtype, row, pipe):
     """The life of a worker: take a method and parts, send the answers, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_as_workers_start` cannot hold it back
+    np.setbufsize(1024)  # NumPy copies what is not in one piece and shorter than its buffer
     vectors = _vectors(shared, size, dtype)
     theta, grad = vectors[0], vectors[row]
     while True:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from ..device import sum_rows
+from ..fast.arithmetic import product
 from ..tape import glorot, zeros
 
 
@@ -22,7 +23,7 @@ class Linear:
     def forward(self, x, tape):
         W, b = self.W.of(tape.theta), self.b.of(tape.theta)
         tape.push(self, x)
-        return (_rows(x) @ W + b).reshape(*x.shape[:-1], -1)
+        return product(_rows(x), W, plus=b).reshape(*x.shape[:-1], -1)
 
     def backward(self, dy, tape):
         x = tape.pop(self)
@@ -30,7 +31,7 @@ class Linear:
         dW, db = self.W.of(tape.grad), self.b.of(tape.grad)
         dW += _rows(x).T @ _rows(dy)
         db += sum_rows(_rows(dy))  # rule 3: b was copied to every row
-        return (_rows(dy) @ W.T).reshape(x.shape)  # rule 4
+        return product(_rows(dy), W.T).reshape(x.shape)  # rule 4
 
 
 def _rows(a):

@@ -1,0 +1,50 @@
+"""Matrix products, and vectors along the rows of a matrix, in sizes that suit a processor."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from . import usable
+from .memory import empty
+
+SMALL = 1_000_000  # OpenBLAS multiplies smaller matrices in place; larger ones it copies first
+RUN = 2048  # NumPy's loops pay from about this many numbers in one piece of memory
+
+
+def product(a, b, plus=None, out=None):
+    """a @ b, plus a vector for every row: a (..., M, K), b (..., K, N), plus (N,) -> (..., M, N).
+
+    Rows of `a` go in parts that are SMALL. Up to twice as fast, most of all for few columns.
+    """
+    (*lead, m, k), n = a.shape, b.shape[-1]
+    if out is None and (m * k * n <= SMALL or not usable(a)):
+        return a @ b if plus is None else a @ b + plus
+    rows, out = _rows_at_once(m, k, n), empty((*lead, m, n), a.dtype) if out is None else out
+    parts = (*lead, m // rows, rows)
+    b = np.ascontiguousarray(b)[..., None, :, :]
+    np.matmul(a.reshape(*parts, k), b, out=out.reshape(*parts, n))
+    if plus is not None:
+        along_rows(np.add, out.reshape(1, -1, n), plus, out)
+    return out
+
+
+def along_rows(operation, a, vector, out):
+    """operation(a, vector) for each row: a, out (N, S, C), vector (N, C) or (C,). Returns `out`."""
+    n, s, c = a.shape
+    together = _rows_in_a_run(s, c)
+    shape = (n, s // together, together * c)
+    vector = vector.reshape(-1, 1, c).repeat(together, axis=1).reshape(-1, 1, shape[-1])
+    operation(a.reshape(shape), vector, out=out.reshape(shape))
+    return out
+
+
+@lru_cache
+def _rows_at_once(m, k, n):
+    """The most rows that divide m and are SMALL together."""
+    return max((r for r in range(1, m + 1) if m % r == 0 and r * k * n <= SMALL), default=1)
+
+
+@lru_cache
+def _rows_in_a_run(s, c):
+    """The most rows that divide s and are at most RUN numbers; 1 if there are no more."""
+    return max(r for r in range(1, s + 1) if s % r == 0 and (r == 1 or r * c <= RUN))

@@ -1,0 +1,37 @@
+"""Arrays that begin at a cache line, and scratch that stays in the cache.
+
+NumPy's arrays begin at a multiple of 16 bytes. At a multiple of 64, arithmetic on numbers that are
+in a core's cache is about twice as fast.
+"""
+
+import math
+import threading
+
+import numpy as np
+
+
+def empty(shape, dtype):
+    """An array (shape) of any numbers that begins at a multiple of 64 bytes."""
+    dtype = np.dtype(dtype)
+    raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
+    return np.ndarray(shape, dtype, raw, -raw.ctypes.data % 64)
+
+
+class _Held(threading.local):
+    """The scratch of one thread, by name."""
+
+    def __init__(self):
+        self.by_name = {}
+
+
+_held = _Held()
+
+
+def scratch(name, shape, dtype):
+    """An array of any numbers in the memory that `name` had before: use it before the next call."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    held = _held.by_name.get(name)
+    if held is None or held.nbytes < size:
+        held = _held.by_name[name] = empty((size,), np.uint8)
+    return np.ndarray(shape, dtype, held)
