@@ -71,7 +71,9 @@ def parse():
     parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each (7)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
-    parser.add_argument("--micro-batch", type=int, default=8, metavar="N", help="images a part (8)")
+    parser.add_argument(
+        "--micro-batch", type=int, default=16, metavar="N", help="images a part (16)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--profile", action="store_true", help="where the time goes, by layer")
     return parser.parse_args()

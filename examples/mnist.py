@@ -42,7 +42,7 @@ from tinyddpm import (
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
     steps=2800, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
-    schedule="cosine", predicts="v", workers=cores(),
+    schedule="cosine", predicts="v", micro_batch=16, workers=cores(),
 )  # fmt: skip
 CHANGEABLE = {"steps", "workers"}  # when a run is resumed
 

@@ -18,6 +18,7 @@ from tinyddpm.layers import GroupNorm
 CASES = {  # what makes a layer, and the shapes of its inputs: large enough for its speed path
     "conv": (lambda y: Conv3x3(y, "c", 32, 32), [(3, 28, 28, 32)]),
     "conv, sides that 4 does not divide": (lambda y: Conv3x3(y, "c", 34, 70), [(2, 17, 30, 34)]),
+    "conv to one channel": (lambda y: Conv3x3(y, "c", 16, 1), [(2, 28, 28, 16)]),
     "conv, small images": (lambda y: Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
     "group norm": (lambda y: GroupNorm(y, "n", 32, 8), [(5, 28, 28, 32)]),
     "group norm, one group, odd sides": (lambda y: GroupNorm(y, "n", 33, 1), [(3, 11, 13, 33)]),
@@ -116,7 +117,7 @@ def test_the_maps_back_are_the_transposes(name, rng):
     "shape, d, stride, wanted",
     [
         ((1, 28, 28, 32), 32, 1, True), ((1, 28, 28, 32), 32, 2, False),
-        ((1, 28, 28, 16), 16, 1, False), ((1, 28, 28, 1), 32, 1, False),
+        ((1, 28, 28, 16), 1, 1, True), ((1, 28, 28, 1), 32, 1, False),
         ((7, 7, 7, 64), 64, 1, False), ((8, 7, 7, 64), 64, 1, True),
     ],
 )  # fmt: skip

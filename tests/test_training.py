@@ -250,7 +250,8 @@ def gradient(run, theta, weight=1.0):
     """The loss and its gradient that the run's next step finds for these weights."""
     t, n = np.arange(1, CONFIG.batch + 1), CONFIG.batch
     with Workers(Learner(run.unet, run.schedule, run.config), run.theta.size) as workers:
-        parts = loop._parts(run, t, np.full(n, weight / n))
+        cuts = workers.cuts(n, CONFIG.micro_batch)
+        parts = loop._parts(run, t, np.full(n, weight / n), cuts)
         losses, grad = workers.gradient(theta, parts)
     assert [len(part) for part in losses] == [2, 2, 2]
     return weight * np.concatenate(losses).mean(), grad

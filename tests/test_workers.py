@@ -56,6 +56,13 @@ def test_workers_are_two_processes_with_one_blas_thread_each(workers):
     assert len({os.getpid(), *(pid for _, pid in answers)}) == 3
 
 
+@pytest.mark.parametrize("n, size, lengths", [(9, 2, [2] * 4 + [1]), (9, 16, [5, 4]), (1, 4, [1])])
+def test_images_are_cut_into_parts_for_all_workers(workers, n, size, lengths):
+    cuts = workers.cuts(n, size)
+    assert [len(range(n)[cut]) for cut in cuts] == lengths
+    assert [i for cut in cuts for i in range(n)[cut]] == list(range(n))
+
+
 @pytest.mark.parametrize("parts", [[(0,), (1,)], [(1,), (0,)]])
 def test_an_exception_comes_back_with_its_traceback_and_the_workers_live_on(workers, parts):
     said = f"(?s)worker {parts.index((1,))} failed.*in fail.*worker's own words"

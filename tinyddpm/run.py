@@ -24,7 +24,7 @@ class TrainConfig:
 
     steps: int = setting(800_000, "batches to learn from")
     batch: int = setting(128, "images a step")
-    micro_batch: int = setting(8, "images that a worker takes at once: fewer need less memory")
+    micro_batch: int = setting(8, "most images a worker takes at once: fewer need less memory")
     lr: float = setting(2e-4, "learning rate after the warm-up")
     lr_end: float = setting(1.0, "share of it that is left at the end, down a cosine; 1 stays")
     warmup: int = setting(5000, "steps in which the learning rate rises")
@@ -37,7 +37,7 @@ class TrainConfig:
     loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
     seed: int = setting(0, "same seed and workers, same run")
-    workers: int = setting(1, "processes to train with, at most one a micro-batch")
+    workers: int = setting(1, "processes to train with, at most one an image")
 
     def __post_init__(self):
         check_choices(self)

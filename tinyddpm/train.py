@@ -23,7 +23,7 @@ def train(run):
     """
     config = run.config
     learner = Learner(run.unet, run.schedule, config)
-    count = min(config.workers, math.ceil(config.batch / config.micro_batch))
+    count = min(config.workers, config.batch)
     with (
         _Interruption() as interruption,
         Workers(learner, run.theta.size, count) as workers,
@@ -53,7 +53,8 @@ def advance(run, workers):
     """
     config, step = run.config, run.step
     t, weight = run.history.draw(generator(config.seed, "times", step), config.batch)
-    losses, grad = workers.gradient(run.theta, _parts(run, t, weight / config.batch))
+    cuts = workers.cuts(config.batch, config.micro_batch)
+    losses, grad = workers.gradient(run.theta, _parts(run, t, weight / config.batch, cuts))
     losses = np.concatenate(losses)
     loss, norm = float((weight * losses).mean()), clip_by_norm(grad, config.clip)
     if not math.isfinite(loss + norm):
@@ -70,13 +71,12 @@ def advance(run, workers):
     return loss
 
 
-def _parts(run, t, weight):
+def _parts(run, t, weight, cuts):
     """The batch of the next step, cut into micro-batches: the arguments of `Learner.gradient`."""
     config, data = run.config, run.dataset
     chosen = batch_indices(len(data.images), config.batch, run.step, config.seed)
     parts = []
-    for first in range(0, config.batch, config.micro_batch):
-        cut = slice(first, first + config.micro_batch)
+    for cut in cuts:
         i = chosen[cut]
         label = data.labels[i] if run.unet.config.classes else None
         parts.append((run.step, len(parts), data.images[i], label, t[cut], weight[cut]))

@@ -78,14 +78,19 @@ class Workers:
         return self._share_out(method, theta, parts)
 
     def spread(self, method, theta, size, *arrays):
-        """job.method(theta, *arrays) (N, ...), in parts of `size` along the first axis.
+        """job.method(theta, *arrays) (N, ...), in parts of at most `size` along the first axis.
 
         arrays     (N, ...) each, or None, which stays None
         Raises     as `map`
         """
-        cuts = [slice(i, i + size) for i in range(0, len(arrays[0]), size)]
+        cuts = self.cuts(len(arrays[0]), size)
         parts = [[a if a is None else a[cut] for a in arrays] for cut in cuts]
         return np.concatenate(self.map(method, theta, parts))
+
+    def cuts(self, n, size):
+        """Slices of n images, of at most `size` each, and enough of them for all workers."""
+        size = min(size, -(-n // self.count))
+        return [slice(i, i + size) for i in range(0, n, size)]
 
     def _share_out(self, method, theta, parts):
         """Every count-th part to the same worker, so that each sum is always of the same parts."""

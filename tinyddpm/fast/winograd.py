@@ -37,12 +37,12 @@ def maps(dtype):
 def suits(images, W, stride):
     """Whether it pays for images (N, H, W, channels) and a kernel W (3, 3, C, D).
 
-    The maps cost about the same for few channels as for many; the products that they save do not.
-    The kernel's map costs the same for one tile as for many.
+    The maps of images cost as much for few channels as for many, the kernel's map as much for one
+    tile as for many; the products that they save do not.
     """
     n, h, w, _ = images.shape
-    large = n * _tiles(h) * _tiles(w) >= 32 and min(W.shape[2:]) >= 32
-    return stride == 1 and large and usable(images)
+    pays = W.shape[2] >= 16 and n * _tiles(h) * _tiles(w) >= 32
+    return stride == 1 and pays and usable(images)
 
 
 def forward(x, W, b):

@@ -27,11 +27,10 @@ class Linear:
 
     def backward(self, dy, tape):
         x = tape.pop(self)
-        W = self.W.of(tape.theta)
         dW, db = self.W.of(tape.grad), self.b.of(tape.grad)
         dW += _rows(x).T @ _rows(dy)
         db += sum_rows(_rows(dy))  # rule 3: b was copied to every row
-        return product(_rows(dy), W.T).reshape(x.shape)  # rule 4
+        return product(_rows(dy), self.W.of(tape.theta).T).reshape(x.shape)  # rule 4
 
 
 def _rows(a):
