@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -265,6 +266,20 @@ def test_the_loss_is_the_mean_over_the_batch_and_the_gradient_is_its_slope(tmp_p
     assert 0.7 < loss < 1.3
     assert (more - loss) / 1e-2 == pytest.approx(np.linalg.norm(grad), rel=0.05)
     assert np.allclose(gradient(run, run.theta, weight=3.0)[1], 3 * grad, rtol=1e-4, atol=1e-6)
+
+
+def test_peak_memory_does_not_grow_with_the_batch(tmp_path):
+    """Beyond the images and their noise: 8 parts take no more than 2 do."""
+    run, peaks = start(tmp_path / "run"), []
+    part = (0, 0, np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int), np.full(4, 9), np.ones(4))
+    with Workers(Learner(run.unet, run.schedule, run.config), run.theta.size) as workers:
+        workers.gradient(run.theta, [part])
+        for count in (2, 8):
+            tracemalloc.start()
+            workers.gradient(run.theta, [part] * count)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[1] < 1.05 * peaks[0]
 
 
 def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):

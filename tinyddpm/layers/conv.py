@@ -44,21 +44,20 @@ class Conv3x3:
 
     def backward(self, dy, tape):
         x = tape.pop(self)
-        n, h, w, d = dy.shape
         W, dW, db = self.W.of(tape.theta), self.W.of(tape.grad), self.b.of(tape.grad)
         if winograd.suits(dy, W, self.stride):
             return winograd.backward(dy, x, W, dW, db)
-        flat = dy.reshape(n, h * w, d)
-        db += sum_rows(flat).sum(axis=0)  # rule 3
+        dy = dy.reshape(-1, dy.shape[-1])
+        db += sum_rows(dy)  # rule 3
         drows = []
-        for row, w_i, dw_i in zip(_rows(x, self.before, self.stride), W, dW):
-            dw_i += (row.swapaxes(1, 2) @ flat).sum(axis=0).reshape(dw_i.shape)
-            drows.append(product(flat, w_i.reshape(-1, d).T))  # rule 4
+        for row, w, dw in zip(_rows(x, self.before, self.stride), W, dW):
+            dw += (row.T @ dy).reshape(dw.shape)
+            drows.append(product(dy, w.reshape(row.shape[1], -1).T))  # rule 4
         return _rows_transposed(drows, x.shape, self.before, self.stride)  # rule 4
 
 
 def _rows(x, before, stride):
-    """The three rows of the patch around every stride-th pixel, each (N, H/stride · W/stride, 3 C).
+    """The three rows of the patch around every stride-th pixel, each (N·H/stride·W/stride, 3 C).
 
     `before` rows and columns of zeros are put in front of x, 2 - before behind it. All rows are cut
     with one copy: the patches' second row is their first one, one pixel further down.
@@ -68,7 +67,7 @@ def _rows(x, before, stride):
     padded = xp.zeros((n, h + 2, w + 2, c), x.dtype)
     padded[:, before : before + h, before : before + w] = x
     triples = xp.concatenate([padded[:, :, j : j + w : stride] for j in range(3)], axis=-1)
-    return [triples[:, i : i + h : stride].reshape(n, -1, 3 * c) for i in range(3)]
+    return [triples[:, i : i + h : stride].reshape(-1, 3 * c) for i in range(3)]
 
 
 def _rows_transposed(drows, shape, before, stride):
