@@ -1,8 +1,10 @@
 """Speed paths give the numbers of the plain layers, and can be turned off."""
 
 import os
+import platform
 import subprocess
 import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -157,6 +159,26 @@ def test_arrays_begin_at_a_cache_line_and_scratch_is_used_again():
     thread.start()
     thread.join()
     assert not np.shares_memory(first, others[0])
+
+
+FAULTS = """
+    import resource
+    import numpy as np
+    import tinyddpm
+    for _ in range(100):
+        np.ones(1_000_000)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="others keep memory by themselves")
+def test_freed_memory_is_used_again():
+    def page_faults(fast):
+        command = [sys.executable, "-c", textwrap.dedent(FAULTS)]
+        environment = {**os.environ, "TINYDDPM_FAST": fast, "MALLOC_TRIM_THRESHOLD_": "0"}
+        return int(subprocess.check_output(command, env=environment))
+
+    assert page_faults("1") < page_faults("0") - 10_000
 
 
 def test_a_whole_network_by_speed_paths(rng, monkeypatch):

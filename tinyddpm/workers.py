@@ -160,14 +160,12 @@ def _vectors(shared, size, dtype):
 def _as_workers_start():
     """While it lasts, new processes inherit what suits a worker.
 
-    One BLAS thread each, because the cores are the workers'. Freed memory is kept, not given back
-    to the system (glibc): that makes a training step of the MNIST example about 10 % faster. Ctrl-C
-    is held back: it is for the parent, which gets it afterwards and ends the workers.
+    One BLAS thread each, because the cores are the workers'. Ctrl-C is held back: it is for the
+    parent, which gets it afterwards and ends the workers.
     """
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    keep = {"MALLOC_TRIM_THRESHOLD_": str(1 << 30), "MALLOC_MMAP_THRESHOLD_": str(1 << 30)}
     before = dict(os.environ)
-    os.environ.update({**dict.fromkeys(names, "1"), **keep})
+    os.environ.update(dict.fromkeys(names, "1"))
     if hasattr(signal, "pthread_sigmask"):
         resource_tracker.ensure_running()  # first, as it would let Ctrl-C through when it starts
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

@@ -7,7 +7,11 @@ import os
 
 import numpy as np
 
+from .memory import keep_freed_memory
+
 ON = os.environ.get("TINYDDPM_FAST") != "0"
+if ON:
+    keep_freed_memory()
 
 
 def usable(x):
