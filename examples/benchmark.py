@@ -204,13 +204,9 @@ class Player:
 
 def measure(name, arguments):
     """Print the figures of one network; returns them by their names in the JSON file."""
-    count, batch = arguments.workers, NETWORKS[name][1]
-    players = {"tinyddpm": Player(ours, name, count, arguments.micro_batch)}
     if arguments.against:
-        players["PyTorch, NCHW"] = Player(theirs, name, count, False)
-        players["PyTorch, channels last"] = Player(theirs, name, count, True)
-        agree(players)
-    speed = {}
+        agree(start(name, arguments))
+    players, batch, speed = start(name, arguments), NETWORKS[name][1], {}
     for task in ("train", "sample"):
         seconds = {who: [] for who in players}
         for _ in range(arguments.rounds):
@@ -224,9 +220,21 @@ def measure(name, arguments):
     return report(name, speed, memory)
 
 
+def start(name, arguments):
+    """Those who take turns, by name."""
+    count = arguments.workers
+    players = {"tinyddpm": Player(ours, name, count, arguments.micro_batch)}
+    if arguments.against:
+        players["PyTorch, NCHW"] = Player(theirs, name, count, False)
+        players["PyTorch, channels last"] = Player(theirs, name, count, True)
+    return players
+
+
 def agree(players):
-    """Stop unless all find the same loss and gradient."""
+    """Stop unless all find the same loss and gradient. They end: it is not the memory of training."""
     (loss, grad), *others = [player.ask("check")[0] for player in players.values()]
+    for player in players.values():
+        player.end()
     for other_loss, other_grad in others:
         gap = np.linalg.norm(grad - other_grad) / np.linalg.norm(grad)
         if not (abs(loss - other_loss) < 1e-4 * loss and gap < 1e-3):

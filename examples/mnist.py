@@ -117,7 +117,7 @@ def introduce(run):
         f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net with {run.theta.size:,} "
         f"parameters; {config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
         f"Samples appear in {run.folder}/samples every {config.every} steps; Ctrl-C saves and "
-        "stops.\nWith the settings that it comes with, two cores take about 15 minutes."
+        "stops.\nWith the settings that it comes with, two cores take about 10 minutes."
     )
 
 

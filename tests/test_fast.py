@@ -131,7 +131,7 @@ def test_winograd_is_taken_where_it_pays(shape, d, stride, wanted):
     "shape, columns", [((640, 64), 64), ((2, 3, 194, 70), 80), ((9, 3), 4), ((1009, 40), 50)]
 )
 def test_a_product_in_parts_is_the_product(shape, columns, rng):
-    """Rows in 4, 2 and no parts; 1009 is prime, so these go one by one."""
+    """Rows in 4 and 2 parts and in one, because there are few or because 1009 is prime."""
     a, b = rng.standard_normal(shape), rng.standard_normal((columns, shape[-1])).T
     plus, out = rng.standard_normal(columns), np.empty((*shape[:-1], columns))
     assert arithmetic.product(a, b, plus) == pytest.approx(a @ b + plus, abs=1e-12)

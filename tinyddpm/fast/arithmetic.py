@@ -40,8 +40,8 @@ def along_rows(operation, a, vector, out):
 
 @lru_cache
 def _rows_at_once(m, k, n):
-    """The most rows that divide m and are SMALL together."""
-    return max((r for r in range(1, m + 1) if m % r == 0 and r * k * n <= SMALL), default=1)
+    """The most rows that divide m and are SMALL together; all of them if that is less than 16."""
+    return max((r for r in range(16, m + 1) if m % r == 0 and r * k * n <= SMALL), default=m)
 
 
 @lru_cache
