@@ -231,7 +231,7 @@ def start(name, arguments):
 
 
 def agree(players):
-    """Stop unless all find the same loss and gradient. They end: it is not the memory of training."""
+    """Stop unless all find the same loss and gradient. They end: this is no part of training."""
     (loss, grad), *others = [player.ask("check")[0] for player in players.values()]
     for player in players.values():
         player.end()
