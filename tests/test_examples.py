@@ -369,6 +369,9 @@ def test_benchmark_stops_if_the_gradients_differ(benchmark):
         def ask(self, task):
             return self.answer
 
+        def end(self):
+            pass
+
     one, same, other = Answers(1.0, [1.0, 2]), Answers(1.0, [1.0, 2.0001]), Answers(1.0, [1.0, 2.1])
     benchmark.agree({"a": one, "b": same})
     with pytest.raises(SystemExit, match="gradients"):
@@ -378,7 +381,10 @@ def test_benchmark_stops_if_the_gradients_differ(benchmark):
 def test_benchmark_profiles_by_layer(benchmark, capsys):
     benchmark.profile("a", 2)
     out = capsys.readouterr().out
-    assert all(f"| {layer} |" in out for layer in ("conv", "norm", "activation", "attention"))
+    assert all(f"| {layer} |" in out for layer in ("conv", "norm", "linear", "attention"))
+    assert float(re.search(r"\| norm \| ([\d.]+)", out)[1]) > 1, (
+        "GroupNorm with SiLU is not counted"
+    )
     shares = re.findall(r"(\d+)% \|", out)
     assert 95 <= sum(map(int, shares)) <= 105
 
