@@ -10,7 +10,7 @@
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
 formats, take turns on the same cores, after their loss and gradient were found to be the same; the
-ratios compare with the faster format. Memory is the most that all processes together have held.
+ratios compare with the faster format. Memory is the sum of the most that each process has held.
 """
 
 import argparse
@@ -126,7 +126,9 @@ def ours(pipe, name, workers, micro_batch):
             "check": loss_and_gradient,
             "train": lambda: advance(run, crew),
             "sample": lambda: len(crew.spread("predict", theta, micro_batch, x0, t, None)),
-            "memory": lambda: peak_memory() + sum(crew.map("peak", theta, [()] * workers)),
+            "memory": lambda: (
+                (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))
+            ),
         }
         serve(pipe, tasks)
 

@@ -201,3 +201,17 @@ def test_one_switch_turns_all_speed_paths_off(value, wanted):
     command = [sys.executable, "-c", "from tinyddpm import fast; print(fast.ON)"]
     environment = {**os.environ, "TINYDDPM_FAST": value}
     assert subprocess.check_output(command, env=environment, text=True).strip() == wanted
+
+
+@pytest.mark.parametrize("dtypes", [(np.float32, np.float64), (np.float64, np.complex128)])
+@pytest.mark.parametrize("case", ["conv", "group norm and silu"])
+def test_images_and_weights_of_two_precisions(case, dtypes, layout, rng):
+    """The higher one counts, as in the plain layers."""
+    make, ((_, *shape),) = CASES[case]
+    layer, (low, high) = make(layout), dtypes
+    theta = random_theta(layout, rng, high)
+    x = rng.standard_normal((2, *shape)).astype(low)
+    tape = Tape(theta, np.zeros_like(theta))
+    y = layer.forward(x, tape)
+    assert y.dtype == layer.backward(y, tape).dtype == high
+    assert y == pytest.approx(layer.forward(x.astype(high), Tape(theta)), abs=1e-5)

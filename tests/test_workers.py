@@ -56,7 +56,9 @@ def test_workers_are_two_processes_with_one_blas_thread_each(workers):
     assert len({os.getpid(), *(pid for _, pid in answers)}) == 3
 
 
-@pytest.mark.parametrize("n, size, lengths", [(9, 2, [2] * 4 + [1]), (9, 16, [5, 4]), (1, 4, [1])])
+@pytest.mark.parametrize(
+    "n, size, lengths", [(9, 2, [2] * 4 + [1]), (9, 16, [5, 4]), (1, 4, [1]), (0, 4, [])]
+)
 def test_images_are_cut_into_parts_for_all_workers(workers, n, size, lengths):
     cuts = workers.cuts(n, size)
     assert [len(range(n)[cut]) for cut in cuts] == lengths

@@ -11,7 +11,7 @@ class NormSiLU:
 
         y = silu(norm(x))                            x, y (N, H, W, C)
 
-    Fast       where `fast.norm.suits`, both in one go, which keeps x alone
+    Fast       where `fast.suits`, both in one go: keeps x, its mean and r
     Source     Ho et al. 2020, appendix B
     """
 

@@ -88,8 +88,8 @@ class Workers:
         return np.concatenate(self.map(method, theta, parts))
 
     def cuts(self, n, size):
-        """Slices of n images, of at most `size` each, and enough of them for all workers."""
-        size = min(size, -(-n // self.count))
+        """Slices of n images, of at most `size` each, and no more than a worker's share."""
+        size = max(1, min(size, -(-n // self.count)))
         return [slice(i, i + size) for i in range(0, n, size)]
 
     def _share_out(self, method, theta, parts):

@@ -7,7 +7,7 @@ import numpy as np
 from . import usable
 from .memory import empty
 
-SMALL = 1_000_000  # OpenBLAS multiplies smaller matrices in place; larger ones it copies first
+SMALL = 1_000_000  # with AVX-512, OpenBLAS multiplies smaller matrices without packing them first
 RUN = 2048  # NumPy's loops pay from about this many numbers in one piece of memory
 
 
@@ -19,13 +19,17 @@ def product(a, b, plus=None, out=None):
     (*lead, m, k), n = a.shape, b.shape[-1]
     if out is None and (m * k * n <= SMALL or not usable(a)):
         return a @ b if plus is None else a @ b + plus
-    rows, out = _rows_at_once(m, k, n), empty((*lead, m, n), a.dtype) if out is None else out
+    rows, out = _rows_at_once(m, k, n), _out(a, b) if out is None else out
     parts = (*lead, m // rows, rows)
     b = np.ascontiguousarray(b)[..., None, :, :]
     np.matmul(a.reshape(*parts, k), b, out=out.reshape(*parts, n))
     if plus is not None:
         along_rows(np.add, out.reshape(1, -1, n), plus, out)
     return out
+
+
+def _out(a, b):
+    return empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
 
 
 def along_rows(operation, a, vector, out):

@@ -21,8 +21,9 @@ def keep_freed_memory():
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    for threshold in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h
-        mallopt(threshold, 1 << 30)
+    trim, mmap = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD in malloc.h
+    if mallopt(mmap, 1 << 30) or mallopt(mmap, 1 << 25):  # older ones take no more than 32 MiB
+        mallopt(trim, 1 << 30)
 
 
 def empty(shape, dtype):

@@ -27,6 +27,7 @@ def suits(x):
 def forward(norm, x, tape, silu=False):
     """y (N, H, W, C), of a GroupNorm; remembers x, and mean and r (N, C)."""
     gain, bias = _halved(silu, norm.gain.of(tape.theta), norm.bias.of(tape.theta))
+    x = x.astype(np.result_type(x, gain), copy=False)
     pixels, mean_of = _pixels(x), _group_means(x, norm.groups)
     y = empty(pixels.shape, x.dtype)
     mean, r = np.empty((2, len(x), x.shape[-1]), x.dtype)
@@ -50,11 +51,13 @@ def backward(norm, dy, tape, silu=False):
     """dx (N, H, W, C); adds to the gradients of gain and bias.
 
     dx = scale dh - slope (x - mean) - flat        scale, slope and flat (N, C)
+
+    Sums are of dh x, not of dh (x - mean): one pass less, three times the plain rounding error.
     """
     pixels, mean, r = tape.pop(norm)
     gain, bias = _halved(silu, norm.gain.of(tape.theta), norm.bias.of(tape.theta))
-    dys, mean_of = _pixels(dy), _group_means(dy, norm.groups)
-    dx, dgain, dbias = empty(pixels.shape, dy.dtype), 0, 0
+    dys, mean_of = _pixels(dy.astype(pixels.dtype, copy=False)), _group_means(dy, norm.groups)
+    dx, dgain, dbias = empty(pixels.shape, pixels.dtype), 0, 0
     for cut in _parts(pixels):
         x, dh, out, scale = pixels[cut], dys[cut], dx[cut], gain * r[cut]
         if silu:

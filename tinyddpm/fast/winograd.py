@@ -47,6 +47,7 @@ def suits(images, W, stride):
 
 def forward(x, W, b):
     """conv(x, W) + b (N, H, W, D)."""
+    x = x.astype(np.result_type(x, W), copy=False)
     U, y = to_products(W), empty((*x.shape[:3], len(b)), x.dtype)
     for cut in _parts(x, U):
         V = to_tiles(x[cut])
@@ -58,6 +59,7 @@ def forward(x, W, b):
 
 def backward(dy, x, W, dW, db):
     """Returns dx (N, H, W, C); adds to dW (3, 3, C, D) and db (D,)."""
+    x, dy = (a.astype(np.result_type(dy, W), copy=False) for a in (x, dy))
     U_T, dx = to_products(W.swapaxes(2, 3)), empty(x.shape, dy.dtype)
     for cut in _parts(dy, U_T):
         V, dM = to_tiles(x[cut]), from_products_transposed(dy[cut])

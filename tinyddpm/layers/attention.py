@@ -14,6 +14,7 @@ class Attention:
                dscore = A (dA - Σ A dA)      Σ over a row: a row of A always sums to one
                dq = dscore k / √d   dk = dscoreᵀ q / √d
     Keeps      q, k, v and A
+    Fast       where `fast.suits`: keeps q, k, v, y, and A before it is divided
     Raises     ValueError if the heads do not divide the channels
     Source     Vaswani et al. 2017, arXiv:1706.03762, equation 1
     """

@@ -18,7 +18,7 @@ class Conv3x3:
 
     Backward   dW_i = Σ rows_i(x)ᵀ dy      db = Σ dy
                dx = Σ rows_iᵀ(dy W_iᵀ): a pixel is in many patches, whose gradients add
-    Keeps      x; the rows, three times its size, are cut again when they are needed
+    Keeps      x; the rows, each three times its size, are cut again when they are needed
     Fast       where `winograd.suits`, the same numbers come by another way
     Raises     ValueError for stride 2 if H or W is odd
     Source     padding of stride 2 as in Ho et al. 2020's code
@@ -49,35 +49,33 @@ class Conv3x3:
             return winograd.backward(dy, x, W, dW, db)
         dy = dy.reshape(-1, dy.shape[-1])
         db += sum_rows(dy)  # rule 3
-        drows = []
-        for row, w, dw in zip(_rows(x, self.before, self.stride), W, dW):
+        for row, dw in zip(_rows(x, self.before, self.stride), dW):
             dw += (row.T @ dy).reshape(dw.shape)
-            drows.append(product(dy, w.reshape(row.shape[1], -1).T))  # rule 4
-        return _rows_transposed(drows, x.shape, self.before, self.stride)  # rule 4
+        drows = (product(dy, w.reshape(-1, len(db)).T) for w in W)  # rule 4
+        return _rows_transposed(drows, x.shape, dy, self.before, self.stride)  # rule 4
 
 
 def _rows(x, before, stride):
-    """The three rows of the patch around every stride-th pixel, each (N·H/stride·W/stride, 3 C).
+    """One after the other, the three rows of the patches around every stride-th pixel.
 
-    `before` rows and columns of zeros are put in front of x, 2 - before behind it. All rows are cut
-    with one copy: the patches' second row is their first one, one pixel further down.
+    Each is (N·H/stride·W/stride, 3 C). `before` rows and columns of zeros are put in front of x,
+    2 - before behind it. The patches' second row is their first one, one pixel further down.
     """
     n, h, w, c = x.shape
     xp = array_module(x)
     padded = xp.zeros((n, h + 2, w + 2, c), x.dtype)
     padded[:, before : before + h, before : before + w] = x
     triples = xp.concatenate([padded[:, :, j : j + w : stride] for j in range(3)], axis=-1)
-    return [triples[:, i : i + h : stride].reshape(-1, 3 * c) for i in range(3)]
+    return (triples[:, i : i + h : stride].reshape(-1, 3 * c) for i in range(3))
 
 
-def _rows_transposed(drows, shape, before, stride):
-    """Of every pixel (N, H, W, C), the sum over all places where `_rows` has put it (rule 2)."""
-    n, h, w, c = shape
-    xp, like = array_module(drows[0]), drows[0].dtype
-    triples = xp.zeros((n, h + 2, w // stride, 3, c), like)
+def _rows_transposed(drows, shape, like, before, stride):
+    """For every pixel (N, H, W, C), the sum over all places where `_rows` has put it (rule 2)."""
+    (n, h, w, c), xp = shape, array_module(like)
+    triples = xp.zeros((n, h + 2, w // stride, 3, c), like.dtype)
     for i, drow in enumerate(drows):
         triples[:, i : i + h : stride] += drow.reshape(n, h // stride, w // stride, 3, c)
-    padded = xp.zeros((n, h + 2, w + 2, c), like)
+    padded = xp.zeros((n, h + 2, w + 2, c), like.dtype)
     for j in range(3):
         padded[:, :, j : j + w : stride] += triples[:, :, :, j]
     return padded[:, before : before + h, before : before + w]

@@ -15,6 +15,7 @@ class GroupNorm:
                dx = r (g - mean(g) - x̂ mean(g x̂))   with g = gain dy
                the two means are the ways through `mean` and `var`, which each pixel moves
     Keeps      x - mean (N, H·W, C) and r (N, 1, C)
+    Fast       where `fast.suits`: keeps x, the mean and r
     Raises     ValueError if the groups do not divide the channels
     Source     Wu & He 2018, arXiv:1803.08494, section 3; tiny 1e-6 as in Ho et al. 2020's code
     """
