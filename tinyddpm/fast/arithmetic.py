@@ -19,17 +19,15 @@ def product(a, b, plus=None, out=None):
     (*lead, m, k), n = a.shape, b.shape[-1]
     if out is None and (m * k * n <= SMALL or not usable(a)):
         return a @ b if plus is None else a @ b + plus
-    rows, out = _rows_at_once(m, k, n), _out(a, b) if out is None else out
+    if out is None:
+        out = empty((*lead, m, n), np.result_type(a, b))
+    rows = _rows_at_once(m, k, n)
     parts = (*lead, m // rows, rows)
     b = np.ascontiguousarray(b)[..., None, :, :]
     np.matmul(a.reshape(*parts, k), b, out=out.reshape(*parts, n))
     if plus is not None:
         along_rows(np.add, out.reshape(1, -1, n), plus, out)
     return out
-
-
-def _out(a, b):
-    return empty((*a.shape[:-1], b.shape[-1]), np.result_type(a, b))
 
 
 def along_rows(operation, a, vector, out):

@@ -25,7 +25,7 @@ def forward(layer, q, k, v, tape):
     E = empty((*q.shape[:3], s), q.dtype)
     r, y = np.empty((*q.shape[:3], 1), q.dtype), empty(q.shape, q.dtype)
     for i in range(len(q)):
-        product(q[i] * scale, _transposed(k[i]), out=E[i])
+        product(q[i] * scale, k[i].mT, out=E[i])
         E[i] -= E[i].real.max(axis=-1, keepdims=True)
         np.exp(E[i], out=E[i])
         r[i] = 1 / (E[i] @ np.ones((s, 1), q.dtype))
@@ -42,15 +42,11 @@ def backward(layer, dy, tape):
     dq, dk, dv = (empty(q.shape, dy.dtype) for _ in range(3))
     for i in range(len(q)):
         r_dy = dy[i] * r[i]
-        product(_transposed(E[i]), r_dy, out=dv[i])
+        product(E[i].mT, r_dy, out=dv[i])
         dscore = scratch("dscore", E[i].shape, dy.dtype)
-        product(r_dy, _transposed(v[i]), out=dscore)
+        product(r_dy, v[i].mT, out=dscore)
         dscore -= (r_dy * y[i]).sum(axis=-1, keepdims=True)
         dscore *= E[i]
         product(dscore, k[i] * scale, out=dq[i])
-        product(_transposed(dscore), q[i] * scale, out=dk[i])
+        product(dscore.mT, q[i] * scale, out=dk[i])
     return dq, dk, dv
-
-
-def _transposed(a):
-    return a.swapaxes(-1, -2)

@@ -26,6 +26,12 @@ def keep_freed_memory():
         mallopt(trim, 1 << 30)
 
 
+def parts(n, size, room):
+    """Slices of n images of `size` bytes: about as many each, one or more, that fit into `room`."""
+    count = -(-n // max(1, room // size))
+    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
+
+
 def empty(shape, dtype):
     """An array (shape) of any numbers that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)

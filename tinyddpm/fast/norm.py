@@ -14,7 +14,7 @@ import numpy as np
 from ..device import sum_rows
 from . import usable
 from .arithmetic import along_rows
-from .memory import empty, scratch
+from .memory import empty, parts, scratch
 
 PART = 1 << 18  # bytes of images that are worked on at once: an eighth of a core's cache
 
@@ -31,7 +31,7 @@ def forward(norm, x, tape, silu=False):
     pixels, mean_of = _pixels(x), _group_means(x, norm.groups)
     y = empty(pixels.shape, x.dtype)
     mean, r = np.empty((2, len(x), x.shape[-1]), x.dtype)
-    for cut in _parts(pixels):
+    for cut in parts(len(pixels), pixels[0].nbytes, PART):
         part, h = pixels[cut], y[cut]
         mean[cut] = mean_of(sum_rows(part))
         centred = along_rows(np.subtract, part, mean[cut], _scratch("a", part))
@@ -58,7 +58,7 @@ def backward(norm, dy, tape, silu=False):
     gain, bias = _halved(silu, norm.gain.of(tape.theta), norm.bias.of(tape.theta))
     dys, mean_of = _pixels(dy.astype(pixels.dtype, copy=False)), _group_means(dy, norm.groups)
     dx, dgain, dbias = empty(pixels.shape, pixels.dtype), 0, 0
-    for cut in _parts(pixels):
+    for cut in parts(len(pixels), pixels[0].nbytes, PART):
         x, dh, out, scale = pixels[cut], dys[cut], dx[cut], gain * r[cut]
         if silu:
             h = along_rows(np.multiply, x, scale, _scratch("a", x))
@@ -97,13 +97,6 @@ def _halved(silu, *vectors):
 
 def _pixels(x):
     return x.reshape(len(x), -1, x.shape[-1])
-
-
-def _parts(pixels):
-    """Slices of about as many images each, PART bytes or one image."""
-    n = len(pixels)
-    count = min(n, -(-pixels.nbytes // PART))
-    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
 
 
 def _scratch(name, like):

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from . import usable
-from .memory import empty, scratch
+from .memory import empty, parts, scratch
 
 FLAT = 7  # the product that A spreads evenly over a tile: a bias can be added there
 PART = 1 << 20  # bytes of V that are worked on at once: half of a core's cache
@@ -75,8 +75,7 @@ def _parts(images, U):
     """Slices of about as many images each, such that V is not much more than PART, or than U."""
     n, h, w, _ = images.shape
     size = 36 * _tiles(h) * _tiles(w) * max(U.shape[1:]) * images.itemsize
-    count = -(-n // max(1, max(PART, U.nbytes) // size))
-    return [slice(n * i // count, n * (i + 1) // count) for i in range(count)]
+    return parts(n, size, max(PART, U.nbytes))
 
 
 def to_products(W):

@@ -31,9 +31,9 @@ class GroupNorm:
         self.bias = layout.add(f"{name}.bias", (channels,), zeros)
 
     def forward(self, x, tape):
-        gain, bias = self.gain.of(tape.theta), self.bias.of(tape.theta)
         if fast.suits(x):
             return fast.forward(self, x, tape)
+        gain, bias = self.gain.of(tape.theta), self.bias.of(tape.theta)
         pixels = x.reshape(len(x), -1, x.shape[-1])  # (N, H·W, C)
         centred = pixels - self._mean(pixels)
         r = (self._mean(centred * centred) + self.tiny) ** -0.5  # (N, 1, C)
