@@ -21,9 +21,8 @@ from tinyddpm import (
     free_path,
     generator,
     guided,
-    load_mnist,
+    load_dataset,
     load_trained,
-    offline_digits,
     picture_format,
     rate_distortion,
     save_picture,
@@ -72,19 +71,14 @@ def parse():
     parser.add_argument("--variance", metavar="NAME", help="large, small or learned (if it is)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FILE", help="the picture (DATA-likelihood.png)")
-    parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
+    parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     return parser.parse_args()
 
 
 def unseen_images(trained, arguments):
     """Images (N, H, W, C) that the model was not trained on, and their labels or None."""
-    if trained.data == "mnist":
-        unseen = load_mnist(arguments.data_dir, "test")
-    elif trained.data == "offline-digits":
-        unseen = offline_digits(count=1000, seed=1)  # the training's seed is 0
-    else:
-        raise ValueError(f"{arguments.checkpoint} is a run on {trained.data}, which is not known")
+    unseen = load_dataset(trained.data, arguments.data_dir, "test")
     if not 1 <= arguments.images <= len(unseen.images):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
     labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None

@@ -40,6 +40,7 @@ from tinyddpm import (
     last,
     load_trained,
     moving_picture,
+    named_grid,
     picture_format,
     sample,
     save_gif,
@@ -60,7 +61,7 @@ def main():
     try:
         trained = load_trained(arguments.checkpoint)
         sampling = chosen_sampling(trained, arguments)
-        rows = chosen_labels(trained.unet.config.classes, arguments)
+        rows = chosen_labels(trained, arguments)
         path = chosen_path(trained.data, arguments)
         with trained.at_work(arguments.workers) as eps_model:
             artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
@@ -80,7 +81,7 @@ def parse():
     )
     parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
     parser.add_argument("--make", choices=MAKES, default="grid", help="what to make (grid)")
-    parser.add_argument("--labels", type=int, nargs="+", metavar="N", help="which (all)")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each (8)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FILE", help="what to write (named by --make)")
@@ -104,18 +105,23 @@ def chosen_sampling(trained, arguments):
     return sampling
 
 
-def chosen_labels(classes, arguments):
+def chosen_labels(trained, arguments):
     """The label of each row of images, a list; None stands for no label."""
+    classes, names = trained.unet.config.classes, trained.label_names
     if arguments.count < 1:
         raise ValueError(f"count of {arguments.count}: use 1 or more")
     if not classes:
         if arguments.labels:
             raise ValueError("this model was trained without labels: leave out --labels")
         return [None] * 8
-    labels = list(range(classes)) if arguments.labels is None else arguments.labels
-    if not 0 <= min(labels) <= max(labels) < classes:
-        raise ValueError(f"labels {labels}: choose from 0 to {classes - 1}")
-    return labels
+    if arguments.labels is None:
+        return list(range(classes))
+    number = {str(n): n for n in range(classes)} | {name: n for n, name in enumerate(names)}
+    for label in arguments.labels:
+        if label not in number:
+            or_names = f", or from {', '.join(names)}" if names else ""
+            raise ValueError(f"label {label}: choose from 0 to {classes - 1}{or_names}")
+    return [number[label] for label in arguments.labels]
 
 
 def chosen_path(data, arguments):
@@ -134,6 +140,7 @@ class Artist:
         self.trained, self.eps_model, self.sampling = trained, eps_model, sampling
         self.count, self.seed = count, seed
         self.labels = None if rows[0] is None else np.repeat(rows, count)
+        self.names = [trained.label_names[row] for row in rows] if trained.label_names else []
         shape = (len(rows) * count, *trained.unet.config.image_shape)
         self.noise = generator(seed, "noise").standard_normal(shape, np.float32)
         self.ones = slice(None, None, count)  # the first image of each row
@@ -149,7 +156,7 @@ class Artist:
         return watched(steps, f"drawing {len(noise)} images", sampling.steps)
 
     def grid(self):
-        return image_grid(last(self.steps()), self.count)
+        return named_grid(last(self.steps()), self.count, self.names)
 
     def gif(self):
         every = max(1, self.sampling.steps // FRAMES)

@@ -1,5 +1,9 @@
 """What several test files need."""
 
+import functools
+import http.server
+import threading
+
 import numpy as np
 import pytest
 
@@ -26,3 +30,35 @@ def random_theta(layout, rng, dtype=np.float64):
 def read_only(array):
     array.flags.writeable = False
     return array
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts a web server for {name: bytes} on this machine; gives its address."""
+    servers = []
+
+    def start(files):
+        folder = tmp_path / f"server{len(servers)}"
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *arguments):
+                pass
+
+        handler = functools.partial(Quiet, directory=folder)
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def put(folder, files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)

@@ -1,18 +1,18 @@
 """MNIST is read only if it is MNIST; downloads arrive whole or not at all, and soon."""
 
-import functools
 import gzip
 import hashlib
-import http.server
 import socket
-import threading
 import time
 
 import numpy as np
 import pytest
+from conftest import put
 
-from tinyddpm import DataUnavailable, data, download, load_mnist, offline_digits
-from tinyddpm.data import IdxFile, batch_indices, data_folder, to_unit
+from tinyddpm import DataUnavailable, download, load_mnist, mnist, offline_digits, to_unit
+from tinyddpm.cache import data_folder
+from tinyddpm.data import batch_indices
+from tinyddpm.mnist import IdxFile
 
 
 def idx(array):
@@ -33,40 +33,8 @@ def tiny_mnist(monkeypatch):
         files[name] = gzip.compress(raw, mtime=0)
         digest = hashlib.sha256(raw).hexdigest()
         wanted.append(IdxFile(name, array.shape, len(files[name]), digest))
-    monkeypatch.setattr(data, "MNIST", {"train": tuple(wanted)})
+    monkeypatch.setattr(mnist, "MNIST", {"train": tuple(wanted)})
     return files
-
-
-@pytest.fixture
-def serve(tmp_path):
-    """Starts a web server for {name: bytes} on this machine; gives its address."""
-    servers = []
-
-    def start(files):
-        folder = tmp_path / f"server{len(servers)}"
-        folder.mkdir()
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-
-        class Quiet(http.server.SimpleHTTPRequestHandler):
-            def log_message(self, *arguments):
-                pass
-
-        handler = functools.partial(Quiet, directory=folder)
-        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
-        threading.Thread(target=servers[-1].serve_forever, args=(0.02,), daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}/"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def put(folder, files):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
 
 
 @pytest.mark.parametrize("place", ["", "mnist"])
@@ -108,22 +76,22 @@ def broken(packed):
 def test_broken_files_are_refused_by_name_and_kept(tiny_mnist, tmp_path, number):
     _, content = list(broken(tiny_mnist["images.gz"]))[number]
     put(tmp_path, {**tiny_mnist, "images.gz": content})
-    with pytest.raises(DataUnavailable, match="images.gz is not MNIST's .*no mirror is known"):
+    with pytest.raises(DataUnavailable, match="images.gz is damaged .*no mirror is known"):
         load_mnist(tmp_path, mirrors=())
     assert (tmp_path / "images.gz").read_bytes() == content
 
 
 def test_every_truncation_and_every_flipped_bit_is_refused_or_harmless(tiny_mnist):
-    file, packed = data.MNIST["train"][0], tiny_mnist["images.gz"]
-    right = data._read_idx(packed, file)
+    file, packed = mnist.MNIST["train"][0], tiny_mnist["images.gz"]
+    right = mnist._read_idx(packed, file)
     for length in range(len(packed)):
         with pytest.raises(ValueError):
-            data._read_idx(packed[:length], file)
+            mnist._read_idx(packed[:length], file)
     for bit in range(8 * len(packed)):
         damaged = bytearray(packed)
         damaged[bit // 8] ^= 1 << bit % 8
         try:
-            assert np.array_equal(data._read_idx(bytes(damaged), file), right)
+            assert np.array_equal(mnist._read_idx(bytes(damaged), file), right)
         except ValueError:
             pass
 
@@ -182,6 +150,13 @@ def test_a_lookup_that_hangs_is_given_up_soon(tiny_mnist, tmp_path, monkeypatch)
     assert time.monotonic() - began < 4
 
 
+def test_checking_a_file_may_take_longer_than_the_patience(tmp_path, serve, monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE", 0.3)
+    slow = lambda content: time.sleep(0.8) or len(content)  # noqa: E731
+    urls = [serve({"a": b"12345"}) + "a"]
+    assert download.fetch("a", urls, 5, slow) == (b"12345", 5)
+
+
 def test_giving_up_takes_a_few_seconds():
     assert download.PATIENCE <= 6
 
@@ -210,7 +185,7 @@ def test_the_folder_is_the_first_of_flag_variable_and_caches(monkeypatch, tmp_pa
 
 
 def test_the_checksums_are_those_of_the_files_that_mnist_has():
-    sizes = {file.name: int(np.prod(file.shape)) for pair in data.MNIST.values() for file in pair}
+    sizes = {file.name: int(np.prod(file.shape)) for pair in mnist.MNIST.values() for file in pair}
     assert sizes == {
         "train-images-idx3-ubyte.gz": 47_040_000, "train-labels-idx1-ubyte.gz": 60_000,
         "t10k-images-idx3-ubyte.gz": 7_840_000, "t10k-labels-idx1-ubyte.gz": 10_000,

@@ -65,6 +65,60 @@ def test_mnist_without_a_network_says_so_and_learns_drawn_digits(tmp_path):
     assert "7 steps" in resumed and (made / "log.csv").read_text().splitlines()[-1].startswith("7,")
 
 
+def batch_files(folder):
+    """CIFAR-10's batch files with other images: ten colours by label, and noise."""
+    rng, folder = np.random.default_rng(0), folder / "a folder/my files"
+    folder.mkdir(parents=True)
+    records = rng.integers(0, 60, (10_000, 3073), np.uint8)
+    records[:, 0] = np.arange(10_000) % 10
+    records[:, 1:1025] += (15 * records[:, :1]).astype(np.uint8)
+    for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
+        (folder / name).write_bytes(records.tobytes())
+    return ["--data-dir", "my files"]
+
+
+CIFAR = [*TOY, "--image-size", "32"]
+
+
+def test_cifar10_learns_from_batch_files_and_says_that_they_are_a_copy(tmp_path):
+    data = batch_files(tmp_path)
+    out, _ = finish(run(tmp_path, "cifar10.py", *CIFAR, *data))
+    assert out.startswith("cifar10-copy: 50,000 images; a U-Net with")
+    assert "Expect colours" in out and "At today's speed that takes about" in out
+    made = tmp_path / "a folder/runs/cifar10-copy"
+    names = "samples/cifar10-copy-000003 samples/cifar10-copy-final cifar10-copy-spectrum"
+    assert all((made / f"{name}.png").exists() for name in names.split())
+
+    out, _ = finish(run(tmp_path, "cifar10.py", "--resume", str(made), "--steps", "7", *data))
+    assert "7 steps" in out and "Expect" not in out
+    options = ["--steps", "2", "--workers", "1", "--count", "1"]
+    out, _ = finish(run(tmp_path, "sample.py", str(made), *options, "--labels", "cat", "9"))
+    assert out.endswith("cifar10-copy-grid.png\n")
+    _, err = finish(run(tmp_path, "sample.py", str(made), "--labels", "cow"), code=1)
+    assert err.startswith("error: label cow: choose from 0 to 9, or from airplane, automobile,")
+    out, _ = finish(run(tmp_path, "likelihood.py", str(made), *data, "--images", "1", *options[:4]))
+    assert "1 test images, 2 steps" in out
+
+
+def test_cifar10_without_files_and_network_says_what_to_put_where(tmp_path):
+    _, err = finish(run(tmp_path, "cifar10.py"), code=1)
+    assert err.splitlines()[-1].startswith("error: cifar-10-binary.tar.gz could not be downloaded")
+    assert "put cifar-10-binary.tar.gz (170,052,171 bytes) or its batch files" in err
+    assert not (tmp_path / "a folder/runs").exists()
+    assert not (tmp_path / "a folder/cache").exists()
+
+
+def test_the_size_decides_what_the_flags_start_from(tmp_path):
+    small, paper = (
+        finish(run(tmp_path, "cifar10.py", "--help", "--size", size))[0]
+        for size in ("small", "paper")
+    )
+    assert "channels of the first level (32)" in small and "batches to learn from (8000)" in small
+    assert "channels of the first level (128)" in paper and "learn from (800000)" in paper
+    _, err = finish(run(tmp_path, "cifar10.py", "--size", "large"), code=2)
+    assert "choose from" in err
+
+
 @pytest.mark.parametrize("delay", [0, 0.1, 0.3, 2])
 def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
     """As a terminal sends it: to the example and its workers alike, while they start or work."""
@@ -278,7 +332,7 @@ def test_compare_reads_what_a_model_draws(copyist, capsys):
 
 MISUSES = {
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
-    "sample.py RUN --labels 10": "labels [10]: choose from 0 to 9",
+    "sample.py RUN --labels 10": "label 10: choose from 0 to 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
     "sample.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
     "sample.py RUN --sampler ddim --eta 2": "eta of 2.0: use 0",

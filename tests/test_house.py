@@ -24,11 +24,13 @@ MAY_IMPORT = {
     "diffusion": "device schedule", "variational": "device diffusion schedule",
     "samplers": "device diffusion tape", "sampling": "config diffusion samplers",
     "likelihood": "diffusion samplers variational", "timesteps": "", "metrics": "",
+    "cache": "download files", "mnist": "cache data download", "cifar10": "cache data download",
+    "datasets": "cifar10 digits mnist",
     "gradcheck": "tape",
     "checkpoint": "files", "download": "progress",
-    "data": "download files randomness", "digits": "data randomness", "pictures": "device files",
+    "data": "randomness", "digits": "data randomness", "pictures": "device files",
     "plots": "pictures",
-    "gallery": "data diffusion pictures plots progress randomness samplers sampling",
+    "gallery": "data diffusion metrics pictures plots progress randomness samplers sampling",
     "run": "checkpoint config data diffusion files optim randomness schedule timesteps unet "
     "variational",
     "learner": "data diffusion randomness run schedule tape unet variational",
@@ -97,7 +99,7 @@ def test_layers_keep_the_input_s_precision_and_any_device():
 def test_files_and_functions_are_short():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE}
     read = [count for path, count in lines.items() if room(path) != "fast"]  # no reading for all
-    assert sum(read) <= 3400  # five papers and what runs them
+    assert sum(read) <= 4000  # five papers and what runs them
     for path, count in lines.items():
         assert count <= 200, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

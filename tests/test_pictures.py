@@ -10,7 +10,7 @@ from tinyddpm import Schedule, Step, gallery
 from tinyddpm import progress as progress_module
 from tinyddpm.pictures import image_grid, labelled_grid, save_gif, save_picture, to_bytes
 from tinyddpm.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
-from tinyddpm.progress import Progress, clock
+from tinyddpm.progress import Progress, clock, in_words
 
 
 def test_bytes_are_rounded_and_clipped():
@@ -185,6 +185,12 @@ def test_the_time_left_is_seen_on_a_terminal_of_80_columns(now, monkeypatch):
 def test_clock():
     shown = [clock(seconds) for seconds in (0, 59.6, 61, 3600, 90061)]
     assert shown == ["0:00", "1:00", "1:01", "1:00:00", "25:01:01"]
+
+
+def test_durations_in_words():
+    seconds = (1, 80, 5000, 6000, 86_000, 400_000, 9e6, 1e8)
+    words = ["a minute", "a minute", "83 minutes", "1.7 hours", "24 hours", "4.6 days"]
+    assert [in_words(s) for s in seconds] == [*words, "104 days", "3.2 years"]
 
 
 def test_an_ending_that_names_no_picture_is_refused(tmp_path):

@@ -90,6 +90,7 @@ def test_a_run_leaves_the_files_it_promises(finished):
         "checkpoint.npz", "config.json", "log.csv",
         "samples/stripes-000004.png", "samples/stripes-000008.png", "samples/stripes-final.png",
         "stripes-denoising.gif", "stripes-denoising.png", "stripes-forward.png", "stripes-loss.png",
+        "stripes-spectrum.png",
     ]  # fmt: skip
     rows = list(csv.DictReader((finished.folder / "log.csv").read_text().splitlines()))
     assert [int(row["step"]) for row in rows] == list(range(1, 12))
@@ -280,6 +281,34 @@ def test_peak_memory_does_not_grow_with_the_batch(tmp_path):
             peaks.append(tracemalloc.get_traced_memory()[1])
             tracemalloc.stop()
     assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_images_are_mirrored_at_the_rate_asked_for(tmp_path):
+    """All of them: then the gradient is that of mirrored images, which hardly ever are."""
+    x0 = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), np.uint8)
+    facts, grads = (np.zeros(4, int), np.full(4, 9), np.ones(4)), []
+    for flips, images in ((1.0, x0), (1e-300, x0[:, :, ::-1]), (1e-300, x0), (0.5, x0)):
+        run = start(tmp_path / "run", flips=flips)
+        grads.append(np.zeros_like(run.theta))
+        learner = Learner(run.unet, run.schedule, run.config)
+        learner.gradient(run.theta, grads[-1], 0, 0, images, *facts)
+    assert np.array_equal(grads[0], grads[1])
+    assert not any(np.allclose(grads[i], grads[j], atol=1e-4) for i, j in ((0, 2), (0, 3), (2, 3)))
+
+
+def test_rows_have_the_names_of_their_labels(finished, tmp_path):
+    """At the left of the samples, and in the checkpoint; without labels there is no row to name."""
+    data = stripes()._replace(label_names=("dark", "light", "half"))
+    widths = []
+    for unet in (UNET, replace(UNET, classes=0)):
+        run = Run.start(unet, replace(CONFIG, steps=1), data, tmp_path / "run")
+        train(run)
+        with Image.open(run.folder / "samples/stripes-final.png") as picture:
+            widths.append(picture.width)
+        wanted = ("dark", "light", "half") if unet.classes else ()
+        assert load_trained(run.folder).label_names == wanted
+    with Image.open(finished.folder / "samples/stripes-final.png") as picture:
+        assert widths[0] > picture.width + 30 and widths[1] == picture.width
 
 
 def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):

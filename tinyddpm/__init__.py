@@ -1,8 +1,10 @@
 """DDPM without a deep-learning framework: every layer's forward and backward is written by hand."""
 
 from .checkpoint import load_checkpoint, save_checkpoint
+from .cifar10 import load_cifar10
 from .config import add_flags, given_flags, with_flags
-from .data import Dataset, load_mnist, to_unit
+from .data import Dataset, to_unit
+from .datasets import load_dataset
 from .diffusion import log_variance, posterior_mean, q_sample, simple_loss, target, x0_and_eps
 from .digits import offline_digits
 from .download import DataUnavailable
@@ -22,9 +24,18 @@ from .layers import (
 )
 from .learner import Learner
 from .likelihood import bits_per_dimension, bound_terms
-from .metrics import block_means, frechet_distance, nearest
+from .metrics import block_means, frechet_distance, nearest, power_spectrum, spectral_excess
+from .mnist import load_mnist
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
-from .pictures import image_grid, labelled_grid, picture_format, save_gif, save_picture, to_bytes
+from .pictures import (
+    image_grid,
+    labelled_grid,
+    named_grid,
+    picture_format,
+    save_gif,
+    save_picture,
+    to_bytes,
+)
 from .plots import rate_distortion
 from .progress import watched
 from .randomness import generator
@@ -52,16 +63,17 @@ from .workers import WorkerDied, Workers, cores
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adam", "add_flags", "advance", "ancestral", "Attention", "bits_per_dimension",
-    "block_means", "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset",
-    "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout",
-    "Embedding", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
-    "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout",
-    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_mnist", "load_trained",
-    "log_variance", "LossHistory", "moving_picture", "nearest", "offline_digits", "Param",
-    "picture_format", "posterior_mean", "predictor", "prior_bits", "q_sample",
-    "rate_distortion", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_gif",
-    "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "Step", "Tape",
-    "target", "to_bytes", "to_unit", "train", "TrainConfig", "UNet", "UNetConfig", "update_ema",
-    "Upsample", "vlb_loss", "watched", "with_flags", "WorkerDied", "Workers", "x0_and_eps",
+    "Adam", "add_flags", "advance", "ancestral", "Attention", "bits_per_dimension", "block_means",
+    "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset", "DataUnavailable",
+    "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout", "Embedding",
+    "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm", "guided",
+    "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout", "Learner",
+    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset", "load_mnist",
+    "load_trained", "log_variance", "LossHistory", "moving_picture", "named_grid", "nearest",
+    "offline_digits", "Param", "picture_format", "posterior_mean", "power_spectrum", "predictor",
+    "prior_bits", "q_sample", "rate_distortion", "Run", "sample", "SamplingConfig",
+    "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
+    "slerp", "spectral_excess", "Step", "Tape", "target", "to_bytes", "to_unit", "train",
+    "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
+    "with_flags", "WorkerDied", "Workers", "x0_and_eps",
 ]  # fmt: skip

@@ -27,10 +27,11 @@ def fetch(name, urls, size, parse):
     news = queue.Queue()
     arguments = (urls, size, parse, news)
     threading.Thread(target=_ask_mirrors, args=arguments, daemon=True).start()
+    kind = "bytes"
     with Progress(f"fetching {name}", size) as progress:
         while True:
             try:
-                kind, value = news.get(timeout=PATIENCE)
+                kind, value = news.get(timeout=None if kind == "whole" else PATIENCE)
             except queue.Empty:
                 kind, value = "failure", f"no answer for {PATIENCE:.0f} seconds"
             if kind == "failure":
@@ -41,9 +42,13 @@ def fetch(name, urls, size, parse):
 
 
 def _ask_mirrors(urls, size, parse, news):
-    """Puts ("bytes", count) again and again, then ("file", its result) or ("failure", why)."""
+    """Puts ("bytes", count) again and again, then ("file", its result) or ("failure", why).
+
+    Before it checks a file, which takes as long as it takes, it puts ("whole", count).
+    """
     reason = "no mirror is known"
     for url in urls:
+        news.put(("bytes", 0))
         try:
             with urllib.request.urlopen(url, timeout=PATIENCE / len(urls)) as answer:
                 content = bytearray()
@@ -52,6 +57,7 @@ def _ask_mirrors(urls, size, parse, news):
                     if len(content) > 2 * size:
                         raise ValueError("far more bytes than the file has")
                     news.put(("bytes", len(content)))
+            news.put(("whole", len(content)))
             return news.put(("file", (content, parse(content))))
         except Exception as error:  # a network can fail in more ways than OSError names
             reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"

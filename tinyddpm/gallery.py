@@ -7,8 +7,9 @@ import numpy as np
 
 from .data import to_unit
 from .diffusion import q_sample, x0_and_eps
-from .pictures import image_grid, labelled_grid, save_gif, save_picture
-from .plots import loss_curve
+from .metrics import power_spectrum, spectral_excess
+from .pictures import image_grid, labelled_grid, named_grid, save_gif, save_picture
+from .plots import loss_curve, spectrum
 from .progress import watched
 from .randomness import generator
 from .samplers import guided, last
@@ -26,17 +27,18 @@ def draw_preview(run, workers, check):
     path = _sample_path(run, f"{run.step:06}")
     if not path.exists():
         images = last(_sampling(run, workers, check))
-        save_picture(image_grid(images, COLUMNS), path)
+        save_picture(_grid(run, images), path)
         _draw_loss(run)
         print(f"step {run.step:,}: {path}")
 
 
 def draw_final(run, workers, check):
-    """Write the last samples, how they came out of noise, the forward process, and the loss."""
+    """Write the last samples, how they came out of noise, their spectrum, and the rest."""
     noise, labels = _noise_and_labels(run)
     row = slice(None, None, COLUMNS) if labels is not None else slice(COLUMNS)  # one of each label
     steps = list(_sampling(run, workers, check))
-    save_picture(image_grid(steps[-1].x, COLUMNS), _sample_path(run, "final"))
+    save_picture(_grid(run, steps[-1].x), _sample_path(run, "final"))
+    save_picture(_spectrum(run, steps[-1].x), _path(run, "spectrum.png"))
     few = [step._replace(x=step.x[row], x0_hat=step.x0_hat[row]) for step in steps]
     save_picture(denoising_strip(noise[row], few, run.schedule), _path(run, "denoising.png"))
     save_gif(moving_picture(noise[row], few, len(noise[row])), _path(run, "denoising.gif"))
@@ -70,10 +72,25 @@ def _sample_path(run, name):
     return run.folder / "samples" / f"{run.dataset.name}-{name}.png"
 
 
+def _grid(run, images):
+    return named_grid(images, COLUMNS, run.dataset.label_names if run.unet.config.classes else ())
+
+
 def _draw_loss(run):
     if run.losses:
         title = f"{run.dataset.name}: loss, and its mean over 100 steps"
         save_picture(loss_curve(run.losses, title), _path(run, "loss.png"))
+
+
+def _spectrum(run, images):
+    """The power spectrum of samples over that of the data: a grid in samples would stand out."""
+    chosen = generator(run.config.seed, "forward").permutation(len(run.dataset.images))[:1000]
+    samples, data = power_spectrum(images), power_spectrum(to_unit(run.dataset.images[chosen]))
+    ratio, period = spectral_excess(samples, data)
+    title = (
+        f"{run.dataset.name}: power by frequency; most above the data, {ratio:,.1f} times, at a "
+    )
+    return spectrum(samples, data, f"{title}period of {period:.3g} pixels")
 
 
 def _noise_and_labels(run):

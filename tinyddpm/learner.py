@@ -26,6 +26,9 @@ class Learner:
         """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
         config, rng = self.config, generator(self.config.seed, "training", step, part)
         x0 = to_unit(images).astype(theta.dtype)
+        if config.flips:
+            mirrored = rng.random(len(x0)) < config.flips
+            x0 = np.where(mirrored[:, None, None, None], x0[:, :, ::-1], x0)
         eps = rng.standard_normal(x0.shape, theta.dtype)
         if label is not None:
             dropped = rng.random(len(x0)) < config.label_drop

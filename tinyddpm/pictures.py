@@ -51,6 +51,14 @@ def labelled_grid(rows, scale=2, head=()):
     return sheet
 
 
+def named_grid(images, columns, names=()):
+    """`image_grid`; if there are names, with one of them at the left of each row."""
+    if not names:
+        return image_grid(images, columns)
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    return labelled_grid(list(zip(names, rows)))
+
+
 def save_picture(picture, path):
     """Write a Pillow image under `path`, whole or not at all; see `picture_format`."""
     kind = picture_format(path)

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .pictures import INK, PAPER
 
-FAINT, DOTS, CURVE = (215, 215, 215), (150, 170, 200), (200, 60, 30)
+FAINT, DOTS, CURVE, DATA = (215, 215, 215), (150, 170, 200), (200, 60, 30), (60, 90, 150)
 
 
 class Axes:
@@ -42,9 +42,9 @@ class Axes:
         )
         return left + across * (right - left), bottom - up * (bottom - top)
 
-    def curve(self, x, y):
+    def curve(self, x, y, color=CURVE):
         """A line through the points; of many points some are left out."""
-        self.draw.line(self._points(x, y), CURVE, width=2)
+        self.draw.line(self._points(x, y), color, width=2)
 
     def dots(self, x, y):
         """A dot for each point; of many points some are left out."""
@@ -68,6 +68,25 @@ def loss_curve(losses, title="", size=(720, 400)):
     axes = Axes(image, box, (0, len(losses)), heights, "step", title, log=True)
     axes.dots(steps, losses)
     axes.curve(steps, average)
+    return image
+
+
+def spectrum(samples, data, title="", size=(720, 400)):
+    """The `power_spectrum` of samples over that of the data: what stands out is no data's.
+
+    A grid in the samples is a peak: at half of the right border for a period of four pixels.
+    """
+    image = Image.new("RGB", size, PAPER)
+    f = np.arange(1, len(data))
+    both = np.concatenate([samples[1:], data[1:]])
+    box = (78, 34, size[0] - 18, size[1] - 52)
+    heights = both.min() * 0.8, both.max() * 1.25
+    axes = Axes(image, box, (0, f[-1]), heights, "cycles in an image", title, log=True)
+    axes.curve(f, data[1:], DATA)
+    axes.curve(f, samples[1:])
+    for row, (text, color) in enumerate((("data", DATA), ("samples", CURVE))):
+        place = box[2] - 8, box[1] + 8 + 18 * row
+        axes.draw.text(place, text, color, axes.font, anchor="rt")
     return image
 
 

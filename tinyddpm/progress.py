@@ -82,6 +82,14 @@ def watched(steps, title, total):
         progress.clear()
 
 
+def in_words(seconds):
+    """About how long that is: "12 minutes", "3.5 hours", "9 days", "1.2 years"."""
+    for unit, size in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{seconds < 10 * size:d}f} {unit}"
+    return "a minute"
+
+
 def clock(seconds):
     """Seconds as h:mm:ss, or m:ss below an hour."""
     minutes, seconds = divmod(round(seconds), 60)

@@ -30,6 +30,7 @@ class TrainConfig:
     warmup: int = setting(5000, "steps in which the learning rate rises")
     clip: float = setting(1.0, "largest length of a gradient")
     ema_decay: float = setting(0.9999, "decay of the moving average of the weights")
+    flips: float = setting(0.0, "share of the images that are mirrored")
     label_drop: float = setting(0.1, "share of the labels replaced by the null label")
     T: int = setting(1000, "steps of the diffusion process")
     schedule: str = setting("linear", "how the noise grows in them", tuple(SCHEDULES))
@@ -49,7 +50,7 @@ class TrainConfig:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
-        for name in ("lr_end", "ema_decay", "label_drop"):
+        for name in ("lr_end", "ema_decay", "flips", "label_drop"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
 
@@ -139,6 +140,7 @@ class Run:
         """Write config.json, log.csv and checkpoint.npz, each whole or not at all."""
         settings = {
             "data": self.dataset.name,
+            "label_names": self.dataset.label_names,
             "unet": dataclasses.asdict(self.unet.config),
             "train": dataclasses.asdict(self.config),
         }

@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from . import gallery
 from .data import batch_indices
 from .learner import Learner
 from .optim import clip_by_norm, learning_rate, update_ema
-from .progress import Progress
+from .progress import Progress, in_words
 from .randomness import generator
 from .workers import Workers
 
@@ -29,6 +30,8 @@ def train(run):
         Workers(learner, run.theta.size, count) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
+        if left := config.steps - run.step:
+            print(f"At today's speed that takes about {in_words(left * _step_s(run, workers))}.")
         average = None
         while run.step < config.steps:
             if run.step and run.step % config.every == 0:
@@ -44,6 +47,18 @@ def train(run):
                 raise KeyboardInterrupt
         progress.clear()
         gallery.draw_final(run, workers, interruption.check)
+
+
+def _step_s(run, workers):
+    """About how many seconds a step takes: one part of a batch for each worker is tried."""
+    config = run.config
+    cuts = workers.cuts(config.batch, config.micro_batch)
+    t, weight = np.full(config.batch, 1 + config.T // 2), np.ones(config.batch)
+    parts = _parts(run, t, weight, cuts[: workers.count])
+    for _ in range(2):  # the first time, memory is new and slow
+        began = time.perf_counter()
+        workers.gradient(run.theta, parts)
+    return (time.perf_counter() - began) * len(cuts) / len(parts)
 
 
 def advance(run, workers):

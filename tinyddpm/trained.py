@@ -24,6 +24,7 @@ class Trained(NamedTuple):
     theta: np.ndarray
     data: str
     step: int
+    label_names: tuple = ()
 
     @property
     def variance(self):
@@ -56,4 +57,5 @@ def load_trained(path):
     unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
     theta = named_array(arrays, "ema", (unet.layout.size,), path)
     schedule = SCHEDULES[config.schedule](config.T)
-    return Trained(unet, config, schedule, theta, meta["data"], meta["step"])
+    names = tuple(meta.get("label_names", ())) if unet.config.classes else ()
+    return Trained(unet, config, schedule, theta, meta["data"], meta["step"], names)

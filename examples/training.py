@@ -1,0 +1,118 @@
+"""What mnist.py and cifar10.py have in common: the command line of a training run."""
+
+import argparse
+import shlex
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyddpm import (
+    DataUnavailable,
+    Run,
+    TrainConfig,
+    UNetConfig,
+    WorkerDied,
+    add_flags,
+    given_flags,
+    load_dataset,
+    train,
+    with_flags,
+)
+
+CHANGEABLE = {"steps", "workers"}  # when a run is resumed
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that a run comes with, and a sentence about what to expect of it."""
+
+    unet: UNetConfig
+    training: TrainConfig
+    expect: str
+
+
+def learn(description, recipes, load):
+    """Train as the command line says, or say in one sentence why not.
+
+    description    what --help says
+    recipes        {size: Recipe}; the first one is taken unless --size names another
+    load           load(data_dir) gives the Dataset of a new run
+    """
+    arguments, recipe = parse(description, recipes)
+    sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, every line is there at once
+    try:
+        run = resume(arguments, recipe) if arguments.resume else start(arguments, recipe, load)
+    except (ValueError, OSError, DataUnavailable) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    try:
+        introduce(run)
+        if not arguments.resume:
+            print(recipe.expect)
+        train(run)
+    except (OSError, WorkerDied, FloatingPointError) as error:
+        sys.exit(f"error: {error}; the run is saved up to step {run.saved:,} in {run.folder}")
+    except KeyboardInterrupt:
+        print(f"saved at step {run.saved:,}; to go on: {resume_command(run, arguments)}")
+        sys.exit(130)
+    recent = run.losses[-100:]
+    print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")
+    print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
+
+
+def parse(description, recipes):
+    """The command line, whose flags for settings are made from a recipe; and that recipe."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", default="runs", help="folder that run folders are made in (runs)")
+    parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
+    parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    recipe, *others = recipes.values()
+    if others:
+        first = next(iter(recipes))
+        parser.add_argument("--size", choices=recipes, default=first, help=f"of all ({first})")
+        early = [word for word in sys.argv[1:] if word not in ("-h", "--help")]
+        recipe = recipes[parser.parse_known_args(early)[0].size]  # its settings are the defaults
+    add_flags(parser, recipe.training)
+    add_flags(parser, recipe.unet)
+    return parser.parse_args(), recipe
+
+
+def start(arguments, recipe, load):
+    """A new run."""
+    unet, training = with_flags(recipe.unet, arguments), with_flags(recipe.training, arguments)
+    dataset = load(arguments.data_dir)
+    return Run.start(unet, training, dataset, f"{arguments.out}/{dataset.name}")
+
+
+def resume(arguments, recipe):
+    """The run in a folder, with its own data and settings; only CHANGEABLE ones may be new."""
+    changes = given_flags(recipe.training, arguments)
+    fixed = {**changes, **given_flags(recipe.unet, arguments)}.keys() - CHANGEABLE
+    if fixed:
+        raise ValueError(f"{', '.join(fixed)} cannot change when a run is resumed: leave it out")
+
+    def load(name):
+        return load_dataset(name, arguments.data_dir)
+
+    return Run.resume(arguments.resume, load, **changes)
+
+
+def introduce(run):
+    """Say what is going to happen."""
+    config = run.config
+    print(
+        f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net with {run.theta.size:,} "
+        f"parameters; {config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
+        f"Samples appear in {run.folder}/samples every {config.every} steps; "
+        "Ctrl-C saves and stops."
+    )
+
+
+def resume_command(run, arguments):
+    """What to type to go on with this run."""
+    data = ["--data-dir", arguments.data_dir] if arguments.data_dir else []
+    return shlex.join(["python", sys.argv[0], "--resume", str(run.folder), *data])

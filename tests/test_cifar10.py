@@ -1,0 +1,172 @@
+"""CIFAR-10 is read whole or not at all, never extracted, and copies are not called CIFAR-10."""
+
+import hashlib
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from conftest import put
+
+from tinyddpm import DataUnavailable, cifar10, load_cifar10, load_dataset
+
+NAMES = [*cifar10.TRAIN, *cifar10.TEST]
+GOOD = {name: f"{cifar10.BATCHES}/{name}" for name in NAMES}
+
+
+def archive(files):
+    """A gzipped tar of {path: content}; a path with "->" is a link."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for path, content in files.items():
+            member = tarfile.TarInfo(path)
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                tar.addfile(member)
+            else:
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def publish(monkeypatch, packed):
+    """Make `packed` the archive that is the right one."""
+    monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", len(packed))
+    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(packed).hexdigest())
+    return {cifar10.ARCHIVE: packed}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """CIFAR-10 with four images of 2 × 3 pixels in each file: {name: content}."""
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(cifar10, "RECORDS", 4)
+    monkeypatch.setattr(cifar10, "SHAPE", (3, 2, 3))
+    files = {}
+    for split, wanted in list(cifar10.SPLITS.items()):
+        for name in wanted:
+            records = rng.integers(0, 256, (4, 1 + 18), np.uint8)
+            records[:, 0] %= 10
+            files[name] = records.tobytes()
+        digests = {name: hashlib.sha256(files[name]).hexdigest() for name in wanted}
+        monkeypatch.setitem(cifar10.SPLITS, split, digests)
+    return files
+
+
+@pytest.fixture
+def packed(tiny, monkeypatch):
+    return publish(monkeypatch, archive({GOOD[name]: tiny[name] for name in NAMES}))
+
+
+@pytest.mark.parametrize("place", ["", "cifar10", cifar10.BATCHES, f"cifar10/{cifar10.BATCHES}"])
+def test_batch_files_are_read_wherever_one_would_put_them(tiny, tmp_path, place):
+    put(tmp_path / place, tiny)
+    train, test = (load_cifar10(tmp_path, split, urls=()) for split in ("train", "test"))
+    assert (train.name, test.name) == ("cifar10", "cifar10")
+    assert train.images.shape == (20, 2, 3, 3) and test.images.shape == (4, 2, 3, 3)
+    assert train.images.dtype == np.uint8 and train.images.flags.c_contiguous
+    assert train.labels.tolist()[:4] == list(tiny["data_batch_1.bin"][::19])
+    assert train.label_names[3] == "cat" and len(train.label_names) == 10
+
+
+def test_colours_come_one_after_the_other_and_rows_within_them(tiny, tmp_path):
+    put(tmp_path, tiny)
+    image, record = load_cifar10(tmp_path, "test").images[1], tiny["test_batch.bin"][19:38]
+    for y in range(2):
+        for x in range(3):
+            assert image[y, x].tolist() == [record[1 + c * 6 + y * 3 + x] for c in range(3)]
+
+
+@pytest.mark.parametrize("place", ["", "cifar10"])
+def test_the_archive_gives_the_same_and_nothing_is_unpacked(tiny, packed, tmp_path, place):
+    put(tmp_path / "files", tiny)
+    put(tmp_path / "home" / place, packed)
+    before = sorted(tmp_path.rglob("*"))
+    one, other = (load_cifar10(tmp_path / where, urls=()) for where in ("files", "home"))
+    assert np.array_equal(one.images, other.images) and np.array_equal(one.labels, other.labels)
+    assert one.name == other.name == "cifar10" and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_download_is_verified_and_kept(packed, tmp_path, serve):
+    wrong = serve({cifar10.ARCHIVE: packed[cifar10.ARCHIVE][:-1] + b"?"}) + cifar10.ARCHIVE
+    right = serve(packed) + cifar10.ARCHIVE
+    first = load_cifar10(tmp_path / "cache", urls=(wrong, right))
+    kept = [str(path.relative_to(tmp_path / "cache")) for path in (tmp_path / "cache").rglob("*.*")]
+    assert kept == [f"cifar10/{cifar10.ARCHIVE}"]
+    again = load_cifar10(tmp_path / "cache", urls=())
+    assert np.array_equal(first.images, again.images)
+
+
+def test_members_of_the_archive_lead_nowhere(tiny, tmp_path, monkeypatch):
+    """Names outside, links and doubles: what is no batch file in its folder is passed over."""
+    bad = {
+        "../evil.bin": b"x", "/tmp/evil.bin": b"x", "data_batch_1.bin": b"x",
+        f"{cifar10.BATCHES}/../data_batch_2.bin": b"x", GOOD["data_batch_3.bin"] + "/x": b"x",
+        f"{cifar10.BATCHES}/link": "/etc/passwd",
+    }  # fmt: skip
+    good = {GOOD[name]: tiny[name] for name in NAMES}
+    put(tmp_path / "home", publish(monkeypatch, archive({**bad, **good})))
+    before = sorted(tmp_path.parent.rglob("*"))
+    assert load_cifar10(tmp_path / "home", urls=()).name == "cifar10"
+    assert sorted(tmp_path.parent.rglob("*")) == before
+
+
+def test_other_content_in_the_right_format_is_a_copy(tiny, tmp_path):
+    tiny["data_batch_2.bin"] = tiny["data_batch_2.bin"][:-1] + b"?"
+    put(tmp_path, tiny)
+    assert load_cifar10(tmp_path).name == "cifar10-copy"
+    assert load_dataset("cifar10-copy", tmp_path).name == "cifar10-copy"
+    with pytest.raises(ValueError, match="cifar10 is wanted, but what is at hand is cifar10-copy"):
+        load_dataset("cifar10", tmp_path)
+
+
+BROKEN = {
+    "empty": (lambda content: b"", "0 bytes, 76 wanted"),
+    "cut": (lambda content: content[:-1], "75 bytes, 76 wanted"),
+    "padded": (lambda content: content + b"\0", "77 bytes, 76 wanted"),
+    "mislabelled": (lambda content: b"\x0b" + content[1:], "a label 11, but they go from 0 to 9"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_batch_files_are_refused_by_name(tiny, packed, tmp_path, kind):
+    change, sentence = BROKEN[kind]
+    tiny["data_batch_4.bin"] = change(tiny["data_batch_4.bin"])
+    put(tmp_path, tiny)
+    with pytest.raises(DataUnavailable, match=f"data_batch_4.bin is no batch .*{sentence}"):
+        load_cifar10(tmp_path)
+    assert (tmp_path / "data_batch_4.bin").read_bytes() == tiny["data_batch_4.bin"]
+
+
+def test_a_missing_batch_file_is_named(tiny, tmp_path):
+    del tiny["data_batch_5.bin"]
+    put(tmp_path / cifar10.BATCHES, tiny)
+    with pytest.raises(DataUnavailable, match="data_batch_5.bin is no batch file .*No such file"):
+        load_cifar10(tmp_path)
+
+
+def test_every_cut_and_foreign_archives_are_refused_by_name(tiny, packed, tmp_path):
+    whole = packed[cifar10.ARCHIVE]
+    foreign = archive({"a": bytes(500)})
+    others = [whole[:length] for length in range(0, len(whole), 97)]
+    others += [whole + b"\0", foreign, foreign.ljust(len(whole), b"\0"), b"\0" * len(whole)]
+    for content in others:
+        put(tmp_path, {cifar10.ARCHIVE: content})
+        with pytest.raises(DataUnavailable, match=f"{cifar10.ARCHIVE} is damaged .*no mirror is"):
+            load_cifar10(tmp_path, urls=())
+
+
+def test_without_files_and_network_it_says_what_to_put_where(tmp_path):
+    with pytest.raises(DataUnavailable) as error:
+        load_cifar10(tmp_path, urls=())
+    for word in ("cifar-10-binary.tar.gz (170,052,171 bytes)", "data_batch_1.bin", "test_batch.bin",
+                 "30,730,000 bytes each", str(tmp_path / "cifar10")):  # fmt: skip
+        assert word in str(error.value)
+    assert not any(tmp_path.iterdir())
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="'train' and 'test'"):
+        load_cifar10(split="validation")
+    with pytest.raises(ValueError, match="'cifar100' is not known: choose from mnist, cifar10"):
+        load_dataset("cifar100")
