@@ -87,10 +87,8 @@ def _spectrum(run, images):
     chosen = generator(run.config.seed, "forward").permutation(len(run.dataset.images))[:1000]
     samples, data = power_spectrum(images), power_spectrum(to_unit(run.dataset.images[chosen]))
     ratio, period = spectral_excess(samples, data)
-    title = (
-        f"{run.dataset.name}: power by frequency; most above the data, {ratio:,.1f} times, at a "
-    )
-    return spectrum(samples, data, f"{title}period of {period:.3g} pixels")
+    title = f"{run.dataset.name}: power of the samples, up to {ratio:,.1f} times the data's"
+    return spectrum(samples, data, f"{title} (at a period of {period:.3g} pixels)")
 
 
 def _noise_and_labels(run):
