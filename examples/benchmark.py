@@ -121,10 +121,14 @@ def ours(pipe, name, workers, micro_batch):
             ]
         return float(np.concatenate(losses).mean()), grad
 
-    with Workers(job, theta.size, workers) as crew:
+    def train():
+        advance(run, crew)
+        return run.log.settle()[0]
+
+    with Workers(job, theta, workers) as crew:
         tasks = {
             "check": loss_and_gradient,
-            "train": lambda: advance(run, crew),
+            "train": train,
             "sample": lambda: len(crew.spread("predict", theta, micro_batch, x0, t, None)),
             "memory": lambda: (
                 (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))

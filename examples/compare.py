@@ -17,6 +17,7 @@ import time
 import numpy as np
 
 from tinyddpm import (
+    DEVICES,
     DataUnavailable,
     SamplingConfig,
     WorkerDied,
@@ -41,7 +42,7 @@ CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint)
+        trained = load_trained(arguments.checkpoint).on(arguments.device)
         if trained.data != "mnist" or not trained.guidable:
             raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
         cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
@@ -50,7 +51,7 @@ def main():
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
         with trained.at_work(arguments.workers) as eps_model:
             compare(trained, eps_model, cases, arguments, train, test)
-    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
+    except (ValueError, OSError, MemoryError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -70,6 +71,7 @@ def parse():
     parser.add_argument("--guidance", type=float, default=weight, metavar="W", help=f"({weight})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--data-dir", help="folder with the MNIST files (the cache)")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     return parser.parse_args()
 
@@ -89,6 +91,7 @@ def compare(trained, eps_model, cases, arguments, train, test):
     labels = np.arange(n) % classes
     shape = (n, *trained.unet.config.image_shape)
     noise = generator(arguments.seed, "noise").standard_normal(shape, np.float32)
+    noise = trained.xp.asarray(noise)
     predict = guided(eps_model, labels, classes, arguments.guidance)
 
     order = generator(arguments.seed, "order").permutation(len(test.labels))
@@ -104,11 +107,12 @@ def compare(trained, eps_model, cases, arguments, train, test):
     print(f"| sampler | steps | time for {n} digits | read as asked | distance |")
     print("|---|---|---|---|---|")
     for case in cases:
-        began, rng = time.perf_counter(), generator(arguments.seed, "sampling")
+        began = time.perf_counter()
+        rng = generator(arguments.seed, "sampling", xp=trained.xp)
         steps = sample(case, predict, trained.schedule, noise, rng)
-        images = last(watched(steps, f"{case.sampler}, {case.steps} steps", case.steps))
+        images = to_bytes(last(watched(steps, f"{case.sampler}, {case.steps} steps", case.steps)))
         seconds = f"{time.perf_counter() - began:.0f} s"
-        row(case.sampler, case.steps, seconds, to_bytes(images), labels)
+        row(case.sampler, case.steps, seconds, images, labels)
     row("(test images)", "", "", test.images[drawn], test.labels[drawn])
 
 

@@ -12,6 +12,7 @@ import argparse
 import numpy as np
 
 from tinyddpm import (
+    DEVICES,
     Adam,
     Layout,
     Linear,
@@ -20,11 +21,15 @@ from tinyddpm import (
     Sinusoid,
     Tape,
     ancestral,
+    array_module,
     labelled_grid,
     learning_rate,
+    module_for,
     predictor,
+    random_generator,
     save_picture,
     simple_loss,
+    to_host,
 )
 
 SIDE = 8  # pixels
@@ -45,7 +50,7 @@ class OneHiddenLayer:
 
     def forward(self, x_t, t, tape, label=None):
         time = self.time.forward(t, tape)
-        h = np.concatenate([x_t.reshape(len(x_t), -1), time], axis=1)
+        h = array_module(x_t).concatenate([x_t.reshape(len(x_t), -1), time], axis=1)
         h = self.linear1.forward(h, tape)
         h = self.silu.forward(h, tape)
         h = self.linear2.forward(h, tape)
@@ -80,29 +85,31 @@ def in_colour(x):
     return (1 - x) / 2 * COLOURS[0] + (1 + x) / 2 * COLOURS[1]
 
 
-def main(path, steps=STEPS, count=200):
-    rng = np.random.default_rng(0)
+def main(path, steps=STEPS, count=200, device="auto"):
+    xp = module_for(device)
+    host_rng, rng = random_generator([0]), random_generator([1], xp)
     model, schedule = OneHiddenLayer(SIDE * SIDE), Schedule.linear()
-    theta = model.layout.init(rng)
+    theta = xp.asarray(model.layout.init(host_rng))
     adam = Adam(theta)
 
     for step in range(steps):  # Algorithm 1
-        x0 = checkerboards(BATCH, rng)
+        x0 = xp.asarray(checkerboards(BATCH, host_rng))
         t = rng.integers(1, schedule.T + 1, BATCH)
         eps = rng.standard_normal(x0.shape, np.float32)
-        grad = np.zeros_like(theta)
+        grad = xp.zeros_like(theta)
         loss = simple_loss(model, x0, t, eps, schedule, Tape(theta, grad))
         adam.update(theta, grad, learning_rate(step, steps, peak=5e-3, warmup=100, end=0.01))
         if (step + 1) % 2000 == 0:
             print(f"step {step + 1:5}  loss {loss.mean():.3f}")
 
     noise = rng.standard_normal((count, SIDE, SIDE, 1), np.float32)
-    rows = [("noise", in_colour(noise[:10]))]
+    rows = [("noise", in_colour(to_host(noise[:10])))]
     for t, x, _ in ancestral(predictor(model, theta), schedule, noise, rng):  # Algorithm 2
         if t in (600, 400, 300, 200, 100, 0):
-            rows.append((f"t = {t}", in_colour(x[:10])))
+            rows.append((f"t = {t}", in_colour(to_host(x[:10]))))
     save_picture(labelled_grid(rows, scale=5), path)
-    print(f"{flawless(x):.0%} of {count} grids are flawless checkerboards; ten are in {path}")
+    share = flawless(to_host(x))
+    print(f"{share:.0%} of {count} grids are flawless checkerboards; ten are in {path}")
 
 
 if __name__ == "__main__":
@@ -110,4 +117,6 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="grid.png", help="the picture to write (grid.png)")
-    main(parser.parse_args().out)
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
+    arguments = parser.parse_args()
+    main(arguments.out, device=arguments.device)

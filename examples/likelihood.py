@@ -13,6 +13,7 @@ import argparse
 import sys
 
 from tinyddpm import (
+    DEVICES,
     DataUnavailable,
     WorkerDied,
     bits_per_dimension,
@@ -34,13 +35,14 @@ from tinyddpm import (
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint)
+        trained = load_trained(arguments.checkpoint).on(arguments.device)
         path = arguments.out or free_path(f"{trained.data}-likelihood.png")
         picture_format(path)  # refuses what cannot be before the work begins
         x0, labels = unseen_images(trained, arguments)
         steps = trained.schedule.T if arguments.steps is None else arguments.steps
         schedule = trained.schedule.respaced(steps)
-        variance, rng = arguments.variance or trained.variance, generator(arguments.seed, "noise")
+        variance = arguments.variance or trained.variance
+        rng = generator(arguments.seed, "noise", xp=trained.xp)
         with trained.at_work(arguments.workers) as eps_model:
             predict = guided(eps_model, labels, null=None, weight=0)
             terms = bound_terms(predict, x0, schedule, rng, variance)
@@ -53,7 +55,7 @@ def main():
         )
         title = f"{trained.data}: {result.bits:.2f} bits per dimension"
         save_picture(rate_distortion(result.rates, result.errors, title), path)
-    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
+    except (ValueError, OSError, MemoryError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -72,6 +74,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FILE", help="the picture (DATA-likelihood.png)")
     parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     return parser.parse_args()
 
@@ -82,7 +85,7 @@ def unseen_images(trained, arguments):
     if not 1 <= arguments.images <= len(unseen.images):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
     labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None
-    return to_unit(unseen.images[: arguments.images]), labels
+    return trained.xp.asarray(to_unit(unseen.images[: arguments.images])), labels
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from tinyddpm import (
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
     steps=2800, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
-    schedule="cosine", predicts="v", micro_batch=16, workers=cores(),
+    schedule="cosine", predicts="v", workers=cores(),
 )  # fmt: skip
 EXPECT = "After 300 steps there are strokes, after 1,000 digits, after 2,800 clean ones."
 

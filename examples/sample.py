@@ -25,6 +25,7 @@ import sys
 import numpy as np
 
 from tinyddpm import (
+    DEVICES,
     SamplingConfig,
     WorkerDied,
     add_flags,
@@ -59,7 +60,7 @@ FRAMES = 50  # of the moving picture, at most about
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint)
+        trained = load_trained(arguments.checkpoint).on(arguments.device)
         sampling = chosen_sampling(trained, arguments)
         rows = chosen_labels(trained, arguments)
         path = chosen_path(trained.data, arguments)
@@ -67,7 +68,7 @@ def main():
             artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
         (save_gif if arguments.make == "gif" else save_picture)(picture, path)
-    except (ValueError, OSError, WorkerDied) as error:
+    except (ValueError, OSError, MemoryError, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -86,6 +87,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FILE", help="what to write (named by --make)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where to draw (auto)")
     add_flags(parser, SamplingConfig())
     return parser.parse_args()
 
@@ -142,7 +144,8 @@ class Artist:
         self.labels = None if rows[0] is None else np.repeat(rows, count)
         self.names = [trained.label_names[row] for row in rows] if trained.label_names else []
         shape = (len(rows) * count, *trained.unet.config.image_shape)
-        self.noise = generator(seed, "noise").standard_normal(shape, np.float32)
+        noise = generator(seed, "noise").standard_normal(shape, np.float32)
+        self.noise = trained.xp.asarray(noise)  # the same on all devices
         self.ones = slice(None, None, count)  # the first image of each row
 
     def steps(self, some=slice(None), **changes):
@@ -151,7 +154,7 @@ class Artist:
         noise, labels = self.noise[some], None if self.labels is None else self.labels[some]
         weight = sampling.guidance if labels is not None else 0
         predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
-        rng = generator(self.seed, "sampling")
+        rng = generator(self.seed, "sampling", xp=self.trained.xp)
         steps = sample(sampling, predict, self.trained.schedule, noise, rng)
         return watched(steps, f"drawing {len(noise)} images", sampling.steps)
 
@@ -177,7 +180,7 @@ class Artist:
     def interpolation(self):
         ends = last(self.steps([0, -1]))
         images = [ends[:1], self.between(ends), ends[1:]]
-        return image_grid(np.concatenate(images), 2 + len(SHARES))
+        return image_grid(self.trained.xp.concatenate(images), 2 + len(SHARES))
 
     def between(self, ends):
         """Images on the way between two (2, H, W, C): through their noise, without labels."""
@@ -189,7 +192,7 @@ class Artist:
 
         steps = ddim_inversion(predict, schedule, ends)
         noise = last(watched(steps, "finding the noise", schedule.T))
-        noise = np.stack([slerp(*noise, float(share)) for share in SHARES])
+        noise = self.trained.xp.stack([slerp(*noise, float(share)) for share in SHARES])
         steps = ddim(predict, schedule, noise)
         return last(watched(steps, f"drawing {len(noise)} images", schedule.T))
 

@@ -14,13 +14,15 @@ from tinyddpm import (
     UNetConfig,
     WorkerDied,
     add_flags,
+    device_name,
     given_flags,
     load_dataset,
+    part_size,
     train,
     with_flags,
 )
 
-CHANGEABLE = {"steps", "workers"}  # when a run is resumed
+CHANGEABLE = {"steps", "workers", "micro_batch", "device"}  # when a run is resumed
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def learn(description, recipes, load):
     sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, every line is there at once
     try:
         run = resume(arguments, recipe) if arguments.resume else start(arguments, recipe, load)
-    except (ValueError, OSError, DataUnavailable) as error:
+    except (ValueError, OSError, MemoryError, DataUnavailable) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -54,10 +56,14 @@ def learn(description, recipes, load):
         train(run)
     except (OSError, WorkerDied, FloatingPointError) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved:,} in {run.folder}")
+    except MemoryError:
+        fewer = max(1, min(part_size(run.config.micro_batch, run.xp), run.config.batch) // 2)
+        command = f"{resume_command(run, arguments)} --micro-batch {fewer}"
+        sys.exit(f"error: out of memory; to go on with fewer images at once: {command}")
     except KeyboardInterrupt:
         print(f"saved at step {run.saved:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
-    recent = run.losses[-100:]
+    recent = run.log.losses[-100:]
     print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")
     print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
 
@@ -104,9 +110,11 @@ def resume(arguments, recipe):
 def introduce(run):
     """Say what is going to happen."""
     config = run.config
+    cores = f", {config.workers} cores" if device_name(run.xp) == "the CPU" else ""
     print(
-        f"{run.dataset.name}: {len(run.dataset.images):,} images; a U-Net with {run.theta.size:,} "
-        f"parameters; {config.steps:,} steps of {config.batch} images on {config.workers} cores.\n"
+        f"{run.dataset.name}: {len(run.images):,} images; a U-Net with {run.theta.size:,} "
+        f"parameters; {config.steps:,} steps of {config.batch} images on "
+        f"{device_name(run.xp)}{cores}.\n"
         f"Samples appear in {run.folder}/samples every {config.every} steps; "
         "Ctrl-C saves and stops."
     )

@@ -16,26 +16,27 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 # Who may import whom: a room may use the rooms named here, and nothing else of the package.
 MAY_IMPORT = {
-    "device": "", "progress": "", "config": "", "randomness": "", "workers": "", "files": "",
-    "tape": "", "schedule": "device", "optim": "device", "fast": "device",
+    "device": "", "progress": "", "config": "", "files": "", "tape": "",
+    "randomness": "device", "workers": "device", "log": "device",
+    "schedule": "device", "optim": "device", "fast": "device",
     "layers": "device fast tape",
     "blocks": "device fast layers tape", "condition": "device layers",
     "unet": "blocks condition config layers tape",
     "diffusion": "device schedule", "variational": "device diffusion schedule",
     "samplers": "device diffusion tape", "sampling": "config diffusion samplers",
-    "likelihood": "diffusion samplers variational", "timesteps": "", "metrics": "",
+    "likelihood": "device diffusion samplers variational", "timesteps": "", "metrics": "",
     "cache": "download files", "mnist": "cache data download", "cifar10": "cache data download",
     "datasets": "cifar10 digits mnist",
-    "gradcheck": "tape",
+    "gradcheck": "device tape",
     "checkpoint": "files", "download": "progress",
     "data": "randomness", "digits": "data randomness", "pictures": "device files",
     "plots": "pictures",
-    "gallery": "data diffusion metrics pictures plots progress randomness samplers sampling",
-    "run": "checkpoint config data diffusion files optim randomness schedule timesteps unet "
-    "variational",
-    "learner": "data diffusion randomness run schedule tape unet variational",
-    "trained": "config learner run schedule unet workers",
-    "train": "gallery data learner optim progress randomness workers",
+    "gallery": "data device diffusion metrics pictures plots progress randomness samplers sampling",
+    "run": "checkpoint config data device diffusion files log optim randomness schedule timesteps "
+    "unet variational",
+    "learner": "data device diffusion randomness run schedule tape unet variational",
+    "trained": "config device learner run schedule unet workers",
+    "train": "gallery data device learner optim progress randomness workers",
 }  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def test_the_seed_changes_the_run(finished, tmp_path):
 def gradient(run, theta, weight=1.0):
     """The loss and its gradient that the run's next step finds for these weights."""
     t, n = np.arange(1, CONFIG.batch + 1), CONFIG.batch
-    with Workers(Learner(run.unet, run.schedule, run.config), run.theta.size) as workers:
+    with Workers(Learner(run.unet, run.schedule, run.config), run.theta) as workers:
         cuts = workers.cuts(n, CONFIG.micro_batch)
         parts = loop._parts(run, t, np.full(n, weight / n), cuts)
         losses, grad = workers.gradient(theta, parts)
@@ -273,7 +273,7 @@ def test_peak_memory_does_not_grow_with_the_batch(tmp_path):
     """Beyond the images and their noise: 8 parts take no more than 2 do."""
     run, peaks = start(tmp_path / "run"), []
     part = (0, 0, np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int), np.full(4, 9), np.ones(4))
-    with Workers(Learner(run.unet, run.schedule, run.config), run.theta.size) as workers:
+    with Workers(Learner(run.unet, run.schedule, run.config), run.theta) as workers:
         workers.gradient(run.theta, [part])
         for count in (2, 8):
             tracemalloc.start()
@@ -352,8 +352,9 @@ def test_the_bound_is_trained_with_the_weights_of_importance_sampling(tmp_path):
             seen.extend(parts)
             return [np.array([10.0, 20.0]), np.array([30.0, 40.0])], np.ones_like(theta)
 
-    with Spy(None, run.theta.size) as workers:
-        loss = loop.advance(run, workers)
+    with Spy(None, run.theta) as workers:
+        loop.advance(run, workers)
+    (loss,) = run.log.settle()
     t, weight = (np.concatenate([part[k] for part in seen]) for k in (4, 5))
     p = LossHistory(50).probabilities()  # even; the run's are not:
     p = 0.999 * np.arange(1, 51) / 1275 + 0.001 * p
@@ -419,7 +420,7 @@ def test_it_learns_and_draws_what_it_was_shown(tmp_path):
     config = replace(CONFIG, steps=300, batch=16, micro_batch=16, every=1000, lr=1e-2, warmup=10)
     run = Run.start(replace(UNET, base=8, dropout=0.0), config, stripes(48), tmp_path / "run")
     train(run)
-    assert np.mean(run.losses[-50:]) < 0.12 < np.mean(run.losses[:10])
+    assert np.mean(run.log.losses[-50:]) < 0.12 < np.mean(run.log.losses[:10])
     with Image.open(run.folder / "samples/stripes-final.png") as picture:
         pixels = np.asarray(picture)[::2, ::2].astype(float)
     rows = [pixels[2 + 10 * k : 10 + 10 * k, 2:10] for k in range(3)]  # the first of each label
@@ -443,7 +444,7 @@ def test_resuming_may_change_the_number_of_steps(finished, tmp_path):
     shutil.copytree(finished.folder, tmp_path / "run")
     run = resume(tmp_path / "run", steps=13)
     train(run)
-    assert run.step == 13 and len(run.log) == 14
+    assert run.step == 13 and len(run.log.rows) == 13
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -460,7 +461,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path, bad)
     "change, sentence",
     [
         ({"steps": 0}, "steps of 0: use 1 or more"),
-        ({"micro_batch": 0}, "micro_batch of 0"),
+        ({"micro_batch": -1}, "micro_batch of -1"),
         ({"lr": 0.0}, "lr of 0.0: use a number above 0"),
         ({"lr": float("nan")}, "lr of nan"),
         ({"seed": -1}, "seed of -1"),
@@ -514,7 +515,7 @@ def test_a_run_whose_log_is_lost_goes_on(finished, tmp_path):
     (tmp_path / "run/log.csv").unlink()
     run = resume(tmp_path / "run", steps=12)
     train(run)
-    assert len(run.losses) == 1 and run.log[1].startswith("12,")
+    assert len(run.log.losses) == 1 and run.log.rows[0].startswith("12,")
     assert json.loads((tmp_path / "run/config.json").read_text())["train"]["steps"] == 12
 
 

@@ -36,12 +36,12 @@ class Job:
 
 @pytest.fixture(scope="module")
 def workers():
-    with Workers(Job(), 5, count=2) as workers:
+    with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
         yield workers
 
 
 def test_answers_come_in_order_and_gradients_are_summed(workers):
-    with Workers(Job(), 5, count=1) as alone:
+    with Workers(Job(), np.zeros(5, np.float32), count=1) as alone:
         for parts in ([(1,), (2,), (3,), (4,), (5,)], [(7,)]):
             for some in (workers, alone):
                 answers, grad = some.gradient(THETA, parts)
@@ -80,7 +80,7 @@ def test_a_part_without_a_worker_to_share_with_leaves_no_old_gradient(workers):
 
 
 def test_a_worker_that_dies_is_reported_with_its_exit_code():
-    with Workers(Job(), 5, count=2) as workers:
+    with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
         with pytest.raises(WorkerDied, match="worker 0 died with exit code 7"):
             workers.map("die", THETA, [()])
         processes = workers.processes
@@ -94,7 +94,7 @@ PARENT = """
     from tinyddpm.workers import Workers
 
     if __name__ == "__main__":
-        with Workers(Job(), 5, count=2) as workers:
+        with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
             answers = workers.map("threads", np.zeros(5, np.float32), [(), ()])
             print(*(pid for _, pid in answers), flush=True)
             time.sleep(60)

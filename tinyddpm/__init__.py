@@ -5,6 +5,7 @@ from .cifar10 import load_cifar10
 from .config import add_flags, given_flags, with_flags
 from .data import Dataset, to_unit
 from .datasets import load_dataset
+from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
 from .diffusion import log_variance, posterior_mean, q_sample, simple_loss, target, x0_and_eps
 from .digits import offline_digits
 from .download import DataUnavailable
@@ -59,21 +60,22 @@ from .train import advance, train
 from .trained import load_trained
 from .unet import UNet, UNetConfig
 from .variational import bound, hybrid_loss, prior_bits, vlb_loss
-from .workers import WorkerDied, Workers, cores
+from .workers import WorkerDied, Workers, cores, part_size
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adam", "add_flags", "advance", "ancestral", "Attention", "bits_per_dimension", "block_means",
-    "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset", "DataUnavailable",
-    "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout", "Embedding",
-    "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm", "guided",
-    "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout", "Learner",
-    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset", "load_mnist",
-    "load_trained", "log_variance", "LossHistory", "moving_picture", "named_grid", "nearest",
-    "offline_digits", "Param", "picture_format", "posterior_mean", "power_spectrum", "predictor",
-    "prior_bits", "q_sample", "rate_distortion", "Run", "sample", "SamplingConfig",
-    "save_checkpoint", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
-    "slerp", "spectral_excess", "Step", "Tape", "target", "to_bytes", "to_unit", "train",
+    "Adam", "add_flags", "advance", "ancestral", "array_module", "Attention", "bits_per_dimension",
+    "block_means", "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset",
+    "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "device_name", "DEVICES",
+    "dpm_solver", "Dropout", "Embedding", "frechet_distance", "free_path", "generator",
+    "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid",
+    "last", "Layout", "Learner", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
+    "load_dataset", "load_mnist", "load_trained", "log_variance", "LossHistory", "module_for",
+    "moving_picture", "named_grid", "nearest", "offline_digits", "Param", "part_size",
+    "picture_format", "posterior_mean", "power_spectrum", "predictor", "prior_bits", "q_sample",
+    "random_generator", "rate_distortion", "Run", "sample", "SamplingConfig", "save_checkpoint",
+    "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
+    "spectral_excess", "Step", "Tape", "target", "to_bytes", "to_host", "to_unit", "train",
     "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
     "with_flags", "WorkerDied", "Workers", "x0_and_eps",
 ]  # fmt: skip

@@ -28,8 +28,8 @@ class Condition:
         h = self.silu1.forward(h, tape)
         h = self.linear2.forward(h, tape)
         if self.label:
-            if label is None:
-                label = array_module(t).full(t.shape, self.label.null)
+            xp = array_module(h)
+            label = xp.full(len(h), self.label.null) if label is None else xp.asarray(label)
             h = h + self.label.forward(label, tape)
         return self.silu2.forward(h, tape)
 

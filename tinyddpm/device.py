@@ -1,6 +1,12 @@
-"""Where arrays live. The only file that says `cupy`; it imports it only for CuPy's arrays."""
+"""Where arrays live: in this computer's memory with NumPy or, with CuPy, on a GPU.
+
+The only file that says `cupy`; it is imported when it is asked for. All others take the module from
+the arrays that they are given, and the same lines run on both.
+"""
 
 import numpy as np
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def array_module(x):
@@ -12,11 +18,50 @@ def array_module(x):
     return np
 
 
-def sum_rows(a):
-    """(..., R, C) -> (..., C): `a.sum(axis=-2)`, several times faster: a product with ones."""
-    return array_module(a).ones(a.shape[-2], a.dtype) @ a
+def module_for(device):
+    """`numpy` for "cpu", `cupy` for "cuda", for "auto" `cupy` if it finds a GPU.
+
+    Raises     ValueError for another device, or that says what "cuda" lacks
+    """
+    if device not in DEVICES:
+        raise ValueError(f"device {device!r}: choose from {', '.join(DEVICES)}")
+    if device == "cpu":
+        return np
+    try:
+        import cupy
+    except ImportError as error:
+        lack = f"CuPy is not there ({error}): type pip install -e '.[cuda13]', or cuda12"
+    else:
+        if cupy.is_available():
+            return cupy
+        lack = "CuPy finds no GPU or no driver: see whether nvidia-smi lists one"
+    if device == "auto":
+        return np
+    raise ValueError(f"device 'cuda': {lack}; or use the device 'cpu'")
+
+
+def device_name(xp):
+    """What `module_for` has chosen, in words: "the CPU", "the GPU (NVIDIA H100)"."""
+    if xp is np:
+        return "the CPU"
+    return f"the GPU ({xp.cuda.runtime.getDeviceProperties(0)['name'].decode()})"
 
 
 def to_host(x):
-    """`x` as a NumPy array; a copy only if it was on a device."""
-    return x if isinstance(x, np.ndarray) else x.get()
+    """`x` as a NumPy array; a copy, for which the GPU must have finished, only if it was there."""
+    return x if isinstance(x, (np.ndarray, np.generic)) else x.get()
+
+
+def random_generator(key, xp=np):
+    """A random Generator of `xp` that is a function of `key`, a list of integers from 0 on.
+
+    Both have .random, .standard_normal and .integers; the numbers are not the same.
+    """
+    if xp is np:
+        return np.random.default_rng(key)
+    return xp.random.Generator(xp.random.Philox4x3210(key))
+
+
+def sum_rows(a):
+    """(..., R, C) -> (..., C): `a.sum(axis=-2)`, several times faster: a product with ones."""
+    return array_module(a).ones(a.shape[-2], a.dtype) @ a

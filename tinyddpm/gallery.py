@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from .data import to_unit
+from .device import to_host
 from .diffusion import q_sample, x0_and_eps
 from .metrics import power_spectrum, spectral_excess
 from .pictures import image_grid, labelled_grid, named_grid, save_gif, save_picture
@@ -77,15 +78,16 @@ def _grid(run, images):
 
 
 def _draw_loss(run):
-    if run.losses:
+    if run.log.rows:
         title = f"{run.dataset.name}: loss, and its mean over 100 steps"
-        save_picture(loss_curve(run.losses, title), _path(run, "loss.png"))
+        save_picture(loss_curve(run.log.losses, title), _path(run, "loss.png"))
 
 
 def _spectrum(run, images):
     """The power spectrum of samples over that of the data: a grid in samples would stand out."""
     chosen = generator(run.config.seed, "forward").permutation(len(run.dataset.images))[:1000]
-    samples, data = power_spectrum(images), power_spectrum(to_unit(run.dataset.images[chosen]))
+    data = power_spectrum(to_unit(run.dataset.images[chosen]))
+    samples = power_spectrum(to_host(images))
     ratio, period = spectral_excess(samples, data)
     title = f"{run.dataset.name}: power of the samples, up to {ratio:,.1f} times the data's"
     return spectrum(samples, data, f"{title} (at a period of {period:.3g} pixels)")
@@ -96,7 +98,8 @@ def _noise_and_labels(run):
     unet = run.unet.config
     labels = np.repeat(np.arange(unet.classes), COLUMNS) if unet.classes else None
     shape = (len(labels) if unet.classes else ROWS * COLUMNS, *unet.image_shape)
-    return generator(run.config.seed, "noise").standard_normal(shape, run.theta.dtype), labels
+    noise = generator(run.config.seed, "noise").standard_normal(shape, run.theta.dtype)
+    return run.xp.asarray(noise), labels
 
 
 def _sampling(run, workers, check):
@@ -105,7 +108,7 @@ def _sampling(run, workers, check):
     config = replace(SAMPLING, steps=min(SAMPLING.steps, run.schedule.T))
     weight = config.guidance if labels is not None and run.config.drops_labels else 0
     predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
-    rng = generator(run.config.seed, "sampling")
+    rng = generator(run.config.seed, "sampling", xp=run.xp)
     steps = sample(config, predict, run.schedule, noise, rng)
     for step in watched(steps, f"drawing {len(noise)} images", config.steps):
         check()
@@ -120,14 +123,14 @@ def _eps_model(run, workers):
 def _forward_process(run, workers):
     """Three images under more and more noise, and below each what the network sees in it."""
     t = np.array([round(share * run.schedule.T) for share in FORWARD])
-    rng = generator(run.config.seed, "forward")
+    rng = generator(run.config.seed, "forward", xp=run.xp)
     rows = []
-    for image, label in zip(run.dataset.images[:3], run.dataset.labels[:3]):
-        x0 = np.repeat(to_unit(image[None]), len(t), axis=0)
+    for image, label in zip(run.images[:3], run.dataset.labels[:3]):
+        x0 = to_unit(image[None]).repeat(len(t), axis=0)
         x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
         label = np.full(len(t), label) if run.unet.config.classes else None
         eps_hat = _eps_model(run, workers)(x_t, t, label)[..., : x0.shape[-1]]
         x0_hat, _ = x0_and_eps(eps_hat, x_t, t, run.schedule)
-        rows.append(("x_t", np.concatenate([x0[:1], x_t])))
-        rows.append(("x0 estimate", np.concatenate([x0[:1], x0_hat])))
+        rows.append(("x_t", run.xp.concatenate([x0[:1], x_t])))
+        rows.append(("x0 estimate", run.xp.concatenate([x0[:1], x0_hat])))
     return labelled_grid(rows, head=["x0", *(f"t = {time}" for time in t)])

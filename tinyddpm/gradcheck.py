@@ -4,11 +4,15 @@
     layer = Linear(layout := Layout(), "linear", 3, 4)
     gap = jacobian_gap(layer.forward, layer.backward, layout.init(rng, float), rng.random((2, 3)))
 
-Everything here works in float64; a gap of 1e-12 is a right derivative, 1e-6 a wrong one.
+Everything here works in float64, where the weights are; a gap of 1e-12 is a right derivative, 1e-6
+a wrong one.
 """
+
+import math
 
 import numpy as np
 
+from .device import array_module, random_generator
 from .tape import Tape
 
 
@@ -39,27 +43,29 @@ def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, see
 
     forward    y = forward(*inputs, tape)
     backward   gradients of the inputs = backward(dy, tape): one array, or a tuple of them
-    theta      (P,) float64 weights; inputs are float64 arrays of any shape
+    theta      (P,) float64 weights; inputs are float64 arrays of any shape, on the same device
     seed       of the tape's random generator, the same at every trip: dropout keeps its mask
     """
+    xp = array_module(theta)
     shapes = [theta.shape, *(x.shape for x in inputs)]
     z = _join([theta, *inputs])
 
     def f(z):
         theta, *inputs = _cut(z, shapes)
-        return forward(*inputs, Tape(theta, rng=np.random.default_rng(seed))).ravel()
+        return forward(*inputs, Tape(theta, rng=random_generator([seed], xp))).ravel()
 
     def pull_back(i):
-        grad = np.zeros_like(theta)
-        tape = Tape(theta, grad, np.random.default_rng(seed))
-        dy = np.zeros_like(forward(*inputs, tape))
-        dy.flat[i] = 1
+        grad = xp.zeros_like(theta)
+        tape = Tape(theta, grad, random_generator([seed], xp))
+        dy = xp.zeros(forward(*inputs, tape).shape)
+        dy.reshape(-1)[i] = 1
         d_inputs = backward(dy, tape)
         return _join([grad, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,))])
 
-    by_hand = np.stack([pull_back(i) for i in range(f(z).size)])
-    numerical = np.stack([derivative(f, z, direction) for direction in np.eye(z.size)], axis=1)
-    return np.abs(by_hand - numerical).max() / max(1, np.abs(numerical).max())
+    by_hand = xp.stack([pull_back(i) for i in range(f(z).size)])
+    numerical = xp.stack([derivative(f, z, direction) for direction in xp.eye(z.size)], axis=1)
+    gap, size = xp.abs(by_hand - numerical).max(), xp.abs(numerical).max()
+    return float(gap) / max(1, float(size))
 
 
 def slope_gap(f, z, grad, v, derivative=complex_step):
@@ -71,8 +77,8 @@ def slope_gap(f, z, grad, v, derivative=complex_step):
     make the gap large. A v that is zero outside one parameter checks this one alone; the second
     term serves parameters that f does not depend on.
     """
-    size = max(np.linalg.norm(grad[v != 0]), np.linalg.norm(grad) / 1000)
-    return abs(grad @ v - derivative(f, z, v)) / size
+    size = max(_length(grad[v != 0]), _length(grad) / 1000)
+    return abs(float(grad @ v - derivative(f, z, v))) / size
 
 
 def adjoint_gap(forward, backward, theta, *inputs, seed=0):
@@ -80,21 +86,26 @@ def adjoint_gap(forward, backward, theta, *inputs, seed=0):
 
     gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; there is no step to choose
     """
-    tape = Tape(theta, np.zeros_like(theta))
+    xp = array_module(theta)
+    tape = Tape(theta, xp.zeros_like(theta))
     image = forward(*inputs, tape)
-    y = np.random.default_rng(seed).standard_normal(image.shape)
+    y = random_generator([seed], xp).standard_normal(image.shape)
     back = backward(y, tape)
     back = _join(back if isinstance(back, tuple) else (back,))
-    gap = abs(np.vdot(image, y) - _join(inputs) @ back)
-    return gap / (np.linalg.norm(image) * np.linalg.norm(y))
+    gap = abs(float(_join([image]) @ _join([y]) - _join(inputs) @ back))
+    return gap / (_length(image) * _length(y))
+
+
+def _length(a):
+    return float((a * a).sum()) ** 0.5
 
 
 def _join(arrays):
     """Arrays of any shape as one flat vector."""
-    return np.concatenate([np.ravel(a) for a in arrays])
+    return array_module(arrays[0]).concatenate([a.ravel() for a in arrays])
 
 
 def _cut(z, shapes):
     """The arrays of these shapes that `_join` made z of."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
-    return [part.reshape(shape) for part, shape in zip(np.split(z, ends[:-1]), shapes)]
+    ends = np.cumsum([0] + [math.prod(shape) for shape in shapes])
+    return [z[ends[i] : ends[i + 1]].reshape(shape) for i, shape in enumerate(shapes)]

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from .data import to_unit
+from .device import array_module
 from .diffusion import x0_and_eps
 from .randomness import generator
 from .run import TrainConfig
@@ -24,15 +23,16 @@ class Learner:
 
     def gradient(self, theta, grad, step, part, images, label, t, weight):
         """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
-        config, rng = self.config, generator(self.config.seed, "training", step, part)
+        config, xp = self.config, array_module(theta)
+        rng = generator(config.seed, "training", step, part, xp)
         x0 = to_unit(images).astype(theta.dtype)
         if config.flips:
             mirrored = rng.random(len(x0)) < config.flips
-            x0 = np.where(mirrored[:, None, None, None], x0[:, :, ::-1], x0)
+            x0 = xp.where(mirrored[:, None, None, None], x0[:, :, ::-1], x0)
         eps = rng.standard_normal(x0.shape, theta.dtype)
         if label is not None:
             dropped = rng.random(len(x0)) < config.label_drop
-            label = np.where(dropped, self.unet.config.classes, label)
+            label = xp.where(dropped, self.unet.config.classes, label)
         tape = Tape(theta, grad, rng)
         loss = LOSSES[config.loss]
         return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
@@ -46,4 +46,4 @@ class Learner:
         answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
         said, v = answer[..., :channels], answer[..., channels:]
         _, eps_hat = x0_and_eps(said, x_t, t, self.schedule, self.config.predicts)
-        return np.concatenate([eps_hat, v], axis=-1)
+        return array_module(x_t).concatenate([eps_hat, v], axis=-1)

@@ -4,13 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .device import to_host
 from .diffusion import log_variance, mean_of_each, posterior_mean, q_sample
 from .samplers import look
 from .variational import bound, prior_bits
 
 
 class CodingStep(NamedTuple):
-    """At time t: the bits (N,) of the term L_{t-1}, and the squared error (N,) of x0_hat."""
+    """At time t, on the host: bits (N,) of the term L_{t-1}, squared errors (N,) of x0_hat."""
 
     t: int
     bits: np.ndarray
@@ -35,7 +36,8 @@ def bound_terms(predict, x0, schedule, rng, variance="small"):
         x0_hat, _, v = look(predict, schedule, x_t, t)
         mean = posterior_mean(x0_hat, x_t, times, schedule)
         term = bound(x0, x_t, times, mean, log_variance(variance, v, times, schedule), schedule)
-        yield CodingStep(t, term.bits, mean_of_each((x0_hat - x0) ** 2))
+        errors = mean_of_each((x0_hat - x0) ** 2)
+        yield CodingStep(t, to_host(term.bits), to_host(errors))
 
 
 class Likelihood(NamedTuple):
@@ -55,7 +57,7 @@ class Likelihood(NamedTuple):
 
 def bits_per_dimension(terms, x0, schedule):
     """The `Likelihood` of images x0 (N, ...) from all that `bound_terms` yielded for them."""
-    terms, prior = list(terms), prior_bits(x0, schedule).mean()
+    terms, prior = list(terms), float(prior_bits(x0, schedule).mean())
     bits = np.array([term.bits.mean(dtype=float) for term in terms])
     rates = prior + np.concatenate([[0.0], np.cumsum(bits[:-1])])
     errors = 127.5 * np.sqrt([term.squared_error.mean() for term in terms])

@@ -36,10 +36,12 @@ class Adam:
 
 
 def clip_by_norm(grad, largest):
-    """Shorten grad (P,) in place if it is longer than `largest`; returns its length before."""
-    norm = float(np.sqrt(grad @ grad))
-    if norm > largest:
-        grad *= largest / norm
+    """Shorten grad (P,) in place if it is longer than `largest`; returns its length before.
+
+    The length stays on the device, so that nobody waits for it.
+    """
+    norm = (grad @ grad) ** 0.5
+    grad *= largest / array_module(grad).maximum(norm, largest)
     return norm
 
 

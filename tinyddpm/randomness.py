@@ -6,14 +6,17 @@ the uninterrupted one would have drawn, and drawing a picture never changes the 
 
 import numpy as np
 
+from .device import random_generator
+
 PURPOSES = ("weights", "order", "training", "digits", "noise", "sampling", "forward", "times")
 
 
-def generator(seed, purpose, counter=0, part=0):
-    """A new NumPy Generator for one of PURPOSES; the counters are a step and a micro-batch.
+def generator(seed, purpose, counter=0, part=0, xp=np):
+    """A new random Generator for one of PURPOSES; the counters are a step and a micro-batch.
 
+    xp         where to draw: see `random_generator`
     Raises     ValueError for a seed below 0
     """
     if seed < 0:
         raise ValueError(f"seed of {seed}: use 0 or more")
-    return np.random.default_rng([seed, 1 + PURPOSES.index(purpose), counter, part])
+    return random_generator([seed, 1 + PURPOSES.index(purpose), counter, part], xp)

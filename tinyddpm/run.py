@@ -8,8 +8,10 @@ from pathlib import Path
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import check_choices, from_dict, setting
 from .data import check_dataset
+from .device import DEVICES, module_for, to_host
 from .diffusion import PREDICTS
 from .files import whole_file
+from .log import Log
 from .optim import Adam
 from .randomness import generator
 from .schedule import SCHEDULES
@@ -24,7 +26,7 @@ class TrainConfig:
 
     steps: int = setting(800_000, "batches to learn from")
     batch: int = setting(128, "images a step")
-    micro_batch: int = setting(8, "most images a worker takes at once: fewer need less memory")
+    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU")
     lr: float = setting(2e-4, "learning rate after the warm-up")
     lr_end: float = setting(1.0, "share of it that is left at the end, down a cosine; 1 stays")
     warmup: int = setting(5000, "steps in which the learning rate rises")
@@ -38,15 +40,17 @@ class TrainConfig:
     loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
     seed: int = setting(0, "same seed and workers, same run")
-    workers: int = setting(1, "processes to train with, at most one an image")
+    workers: int = setting(1, "processes to train with on a CPU, at most one an image")
+    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICES)
 
     def __post_init__(self):
         check_choices(self)
-        for name in ("steps", "batch", "micro_batch", "every", "workers"):
+        for name in ("steps", "batch", "every", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
-        if self.seed < 0:
-            raise ValueError(f"seed of {self.seed}: use 0 or more")
+        for name in ("micro_batch", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of {getattr(self, name)}: use 0 or more")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
@@ -64,7 +68,10 @@ class Run:
     """A training run in its folder: the state that a checkpoint holds, and how to save and find it.
 
     unet, config, schedule, dataset    what is trained, how, and on what
+    xp                                 the module for arrays where config.device says; there are
+    images, labels                     the data set's, and
     theta, ema, adam, history, step    the state: with `config` it decides all that comes after
+    log                                the `Log` of its steps
     """
 
     def __init__(self, unet_config, config, dataset, folder):
@@ -76,24 +83,21 @@ class Run:
                 f"wants outputs={outputs}, the second of which are learned variances"
             )
         self.folder, self.config, self.dataset = Path(folder), config, dataset
+        self.xp = module_for(config.device)
+        self.images, self.labels = map(self.xp.asarray, (dataset.images, dataset.labels))
         self.unet = UNet(unet_config)
         self.schedule = SCHEDULES[config.schedule](config.T)
-        self.theta = self.unet.layout.init(generator(config.seed, "weights"))
+        self.theta = self.xp.asarray(self.unet.layout.init(generator(config.seed, "weights")))
         self.ema = self.theta.copy()
         self.adam = Adam(self.theta)
         self.history = LossHistory(config.T)
-        self.log = ["step,loss,gradient,lr"]  # the lines of log.csv
+        self.log = Log()
         self.saved = 0  # the step of the checkpoint
 
     @property
     def step(self):
         """How many steps have been done."""
         return self.adam.step
-
-    @property
-    def losses(self):
-        """The loss of every step so far, from the log."""
-        return [float(row.split(",")[1]) for row in self.log[1:]]
 
     @classmethod
     def start(cls, unet_config, config, dataset, folder):
@@ -126,14 +130,12 @@ class Run:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
-            named_array(arrays, name, run.theta.shape, path) for name in ("theta", "ema", "m", "v")
+            run.xp.asarray(named_array(arrays, name, run.theta.shape, path))
+            for name in ("theta", "ema", "m", "v")
         )
         run.history.losses = named_array(arrays, "history", run.history.losses.shape, path)
         run.adam.step = run.saved = meta["step"]
-        log = run.folder / "log.csv"
-        if log.exists():  # it may be ahead of the checkpoint
-            rows = log.read_text().splitlines()[1:]
-            run.log += [row for row in rows if int(row.split(",")[0]) <= run.step]
+        run.log.read(run.folder / "log.csv", run.step)  # it may be ahead of the checkpoint
         return run
 
     def save(self):
@@ -147,8 +149,9 @@ class Run:
         with whole_file(self.folder / "config.json") as file:
             file.write((json.dumps(settings, indent=2) + "\n").encode())
         with whole_file(self.folder / "log.csv") as file:
-            file.write(("\n".join(self.log) + "\n").encode())
+            file.write(self.log.text().encode())
         arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
+        arrays = {name: to_host(array) for name, array in arrays.items()}
         arrays["history"] = self.history.losses
         save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
         self.saved = self.step

@@ -9,8 +9,7 @@ class LossHistory:
         p_t ∝ √ mean of the last 10 losses² at t, mixed with 0.1 % of an even share
         weight = 1 / (T p_t), so that the mean of weight · loss is what even times would give
 
-    Until every t has had 10 losses, the times are even and the weights 1; so they stay if `update`
-    is never called.
+    Until every t has had 10 losses, the times are even and the weights 1.
 
     losses     (T, 10): the last losses at t = 1 .. T, newest last; NaN where there were none yet
     Source     Nichol & Dhariwal 2021, equation 18; 0.1 % as in its code

@@ -1,6 +1,5 @@
 """The training loop: Algorithm 1 on many cores, with pictures and checkpoints on the way."""
 
-import math
 import os
 import signal
 import threading
@@ -10,6 +9,7 @@ import numpy as np
 
 from . import gallery
 from .data import batch_indices
+from .device import to_host
 from .learner import Learner
 from .optim import clip_by_norm, learning_rate, update_ema
 from .progress import Progress, in_words
@@ -24,10 +24,11 @@ def train(run):
     """
     config = run.config
     learner = Learner(run.unet, run.schedule, config)
-    count = min(config.workers, config.batch)
+    on_host = run.xp is np
+    fetch_every = 1 if on_host else 50  # steps: to know a loss is to wait for the GPU
     with (
         _Interruption() as interruption,
-        Workers(learner, run.theta.size, count) as workers,
+        Workers(learner, run.theta, min(config.workers, config.batch) if on_host else 1) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
         if left := config.steps - run.step:
@@ -37,11 +38,14 @@ def train(run):
             if run.step and run.step % config.every == 0:
                 progress.clear()
                 gallery.draw_preview(run, workers, interruption.check)
-            loss = advance(run, workers)
-            average = loss if average is None else average + 0.02 * (loss - average)
-            progress.show(run.step, f"loss {average:.4f}")
+            advance(run, workers)
             stop = interruption.asked
-            if stop or run.step % config.every == 0 or run.step == config.steps:
+            pause = stop or run.step % config.every == 0 or run.step == config.steps
+            if pause or run.step % fetch_every == 0:
+                for loss in run.log.settle():
+                    average = loss if average is None else average + 0.02 * (loss - average)
+                progress.show(run.step, f"loss {average:.4f}")
+            if pause:
                 run.save()
             if stop:
                 raise KeyboardInterrupt
@@ -53,48 +57,51 @@ def _step_s(run, workers):
     """About how many seconds a step takes: one part of a batch for each worker is tried."""
     config = run.config
     cuts = workers.cuts(config.batch, config.micro_batch)
-    t, weight = np.full(config.batch, 1 + config.T // 2), np.ones(config.batch)
-    parts = _parts(run, t, weight, cuts[: workers.count])
+    parts = _parts(run, *_times(run), cuts[: workers.count])
     for _ in range(2):  # the first time, memory is new and slow
         began = time.perf_counter()
-        workers.gradient(run.theta, parts)
+        _, grad = workers.gradient(run.theta, parts)
+        to_host(grad[:1])
     return (time.perf_counter() - began) * len(cuts) / len(parts)
 
 
 def advance(run, workers):
-    """One step of Algorithm 1: a batch, its gradient, an update. Returns the loss.
+    """One step of Algorithm 1: a batch, its gradient, an update; `run.log` gets the loss.
 
-    Raises     FloatingPointError if the loss or the gradient is no longer a number
+    Nothing is read back from a GPU, but with importance sampling.
     """
-    config, step = run.config, run.step
-    t, weight = run.history.draw(generator(config.seed, "times", step), config.batch)
+    config = run.config
+    t, weight = _times(run)
     cuts = workers.cuts(config.batch, config.micro_batch)
-    losses, grad = workers.gradient(run.theta, _parts(run, t, weight / config.batch, cuts))
-    losses = np.concatenate(losses)
-    loss, norm = float((weight * losses).mean()), clip_by_norm(grad, config.clip)
-    if not math.isfinite(loss + norm):
-        raise FloatingPointError(
-            f"step {step + 1}: the loss is {loss}, the gradient's length {norm}; the checkpoint in "
-            f"{run.folder} is older and sound, but start a new run with a smaller learning rate"
-        )
+    losses, grad = workers.gradient(run.theta, _parts(run, t, weight, cuts))
+    losses = run.xp.concatenate(losses)
+    length = clip_by_norm(grad, config.clip)
     if config.loss == "vlb":
-        run.history.update(t, losses)
-    lr = learning_rate(step, config.steps, config.lr, config.warmup, config.lr_end)
+        run.history.update(to_host(t), to_host(losses))
+    lr = learning_rate(run.step, config.steps, config.lr, config.warmup, config.lr_end)
     run.adam.update(run.theta, grad, lr)
     update_ema(run.ema, run.theta, run.step, config.ema_decay)
-    run.log.append(f"{run.step},{loss:.6g},{norm:.6g},{lr:.6g}")
-    return loss
+    run.log.note(run.step, (weight * losses).sum(), length, lr)
+
+
+def _times(run):
+    """The times t (batch,) of the next step, and what the loss at each of them counts (batch,)."""
+    config, xp = run.config, run.xp
+    if config.loss == "vlb":  # the history of the losses is on the host
+        t, weight = run.history.draw(generator(config.seed, "times", run.step), config.batch)
+        return xp.asarray(t), xp.asarray(weight / config.batch, run.theta.dtype)
+    t = generator(config.seed, "times", run.step, xp=xp).integers(1, config.T + 1, config.batch)
+    return t, xp.full(config.batch, 1 / config.batch, run.theta.dtype)
 
 
 def _parts(run, t, weight, cuts):
     """The batch of the next step, cut into micro-batches: the arguments of `Learner.gradient`."""
-    config, data = run.config, run.dataset
-    chosen = batch_indices(len(data.images), config.batch, run.step, config.seed)
-    parts = []
+    chosen = batch_indices(len(run.images), run.config.batch, run.step, run.config.seed)
+    chosen, parts = run.xp.asarray(chosen), []
     for cut in cuts:
         i = chosen[cut]
-        label = data.labels[i] if run.unet.config.classes else None
-        parts.append((run.step, len(parts), data.images[i], label, t[cut], weight[cut]))
+        label = run.labels[i] if run.unet.config.classes else None
+        parts.append((run.step, len(parts), run.images[i], label, t[cut], weight[cut]))
     return parts
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .config import from_dict
+from .device import array_module, module_for
 from .learner import Learner
 from .run import TrainConfig, named_array, read_run
 from .schedule import SCHEDULES, Schedule
@@ -27,6 +28,11 @@ class Trained(NamedTuple):
     label_names: tuple = ()
 
     @property
+    def xp(self):
+        """The module for arrays where the weights are."""
+        return array_module(self.theta)
+
+    @property
     def variance(self):
         """The variances that it was trained for: see `log_variance`."""
         return "small" if self.config.loss == "simple" else "learned"
@@ -36,14 +42,20 @@ class Trained(NamedTuple):
         """Whether there are labels, and a null label that was trained, too."""
         return bool(self.unet.config.classes) and self.config.drops_labels
 
+    def on(self, device):
+        """The same model with its weights on "cpu", "cuda" or "auto"; see `module_for`."""
+        return self._replace(theta=module_for(device).asarray(self.theta))
+
     @contextmanager
     def at_work(self, count=1):
         """eps_hat = eps_model(x_t, t, label) by this model, spread over `count` processes.
 
-        With learned variances v follows the image's channels. Leaving it ends the processes.
+        x_t must be where the weights are; on a GPU one process does it. With learned variances v
+        follows the image's channels. Leaving it ends the processes.
         """
         job = Learner(self.unet, self.schedule, self.config)
-        with Workers(job, self.theta.size, count) as workers:
+        count = count if self.xp is np else 1
+        with Workers(job, self.theta, count) as workers:
             yield partial(workers.spread, "predict", self.theta, self.config.micro_batch)
 
 

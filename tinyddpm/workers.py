@@ -13,6 +13,8 @@ from multiprocessing import resource_tracker
 
 import numpy as np
 
+from .device import array_module
+
 
 class WorkerDied(Exception):
     """A worker process ended unasked; the message has its exit code."""
@@ -23,8 +25,9 @@ class Workers:
 
     job        an object that can be pickled: job.gradient(theta, grad, *part) adds to grad (P,),
                its other methods are called as job.method(theta, *part)
-    size       P, the length of theta and grad; `dtype` is theirs
-    count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads
+    like       an array with the length, the precision and the device of every theta and grad (P,)
+    count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads.
+               If `like` is on a GPU it must be 1: a GPU has many cores of its own
 
     Raises     ValueError for a count below 1
 
@@ -32,14 +35,14 @@ class Workers:
     this process dies, and the shared memory has no name that could be left behind.
     """
 
-    def __init__(self, job, size, count=1, dtype=np.float32):
+    def __init__(self, job, like, count=1):
         if count < 1:
             raise ValueError(f"{count} workers: use 1 or more")
-        self.job, self.count = job, count
-        self.rows = np.zeros((1, size), dtype)
+        self.job, self.count, self.xp = job, count, array_module(like)
+        self.rows = self.xp.zeros((1, like.size), like.dtype)
         self.processes, self.pipes = [], []
         if count > 1:
-            self._start(size, dtype)
+            self._start(like.size, like.dtype)
 
     def _start(self, size, dtype):
         context = multiprocessing.get_context("spawn")
@@ -85,11 +88,11 @@ class Workers:
         """
         cuts = self.cuts(len(arrays[0]), size)
         parts = [[a if a is None else a[cut] for a in arrays] for cut in cuts]
-        return np.concatenate(self.map(method, theta, parts))
+        return self.xp.concatenate(self.map(method, theta, parts))
 
     def cuts(self, n, size):
-        """Slices of n images, of at most `size` each, and no more than a worker's share."""
-        size = max(1, min(size, -(-n // self.count)))
+        """Slices of n images, of at most `part_size` each, and no more than a worker's share."""
+        size = max(1, min(part_size(size, self.xp), -(-n // self.count)))
         return [slice(i, i + size) for i in range(0, n, size)]
 
     def _share_out(self, method, theta, parts):
@@ -124,6 +127,11 @@ class Workers:
             process.join(timeout=0 if any(exception) else 5)
             process.kill()  # one that is lost in work, here
             process.join()
+
+
+def part_size(size, xp):
+    """`size`, or if it is 0 how many images suit: 16 for a CPU's cache, 256 for a GPU's cores."""
+    return size or (16 if xp is np else 256)
 
 
 def _work(job, shared, size, dtype, row, pipe):
