@@ -3,14 +3,19 @@
     python examples/benchmark.py                       networks a and b on all cores
     python examples/benchmark.py --against torch       and PyTorch with the same weights, in turn
     python examples/benchmark.py --profile             where the time of a training step goes
+    python examples/benchmark.py --device cuda         on a GPU, network c, too
 
     a    28 x 28 x 1, base 32, multipliers 1 2 2, attention at 14 x 14; batches of 128
     b    32 x 32 x 3, base 64, multipliers 1 2 2 2, attention at 16 x 16; batches of 16
+    c    32 x 32 x 3, the network of Ho et al. 2020 for CIFAR-10; batches of 128
 
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
 formats, take turns on the same cores, after their loss and gradient were found to be the same; the
 ratios compare with the faster format. Memory is the sum of the most that each process has held.
+
+On a GPU PyTorch takes channels last and TF32, a turn is several steps, memory is what the library
+holds of the GPU's, and `busy` is the share of the time in which nvidia-smi saw the GPU at work.
 """
 
 import argparse
@@ -20,13 +25,16 @@ import multiprocessing
 import platform
 import pstats
 import resource
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tinyddpm import (
+    DEVICES,
     Dataset,
     Learner,
     Run,
@@ -38,7 +46,10 @@ from tinyddpm import (
     Workers,
     advance,
     cores,
+    module_for,
+    part_size,
     simple_loss,
+    to_host,
 )
 
 # fmt: off
@@ -46,16 +57,22 @@ NETWORKS = {  # the U-Net, images a batch
     "a": (UNetConfig(base=32, multipliers=(1, 2, 2), blocks=2, attention_at=(14,)), 128),
     "b": (UNetConfig(image_size=32, image_channels=3, base=64, multipliers=(1, 2, 2, 2), blocks=2,
                      attention_at=(16,)), 16),
+    "c": (replace(UNetConfig.ddpm_cifar10(), dropout=0.0), 128),
 }
 # fmt: on
+STEPS = {"cpu": 1, "cuda": 20}  # in a turn
 
 
 def main():
     arguments = parse()
+    try:
+        arguments.device = "cpu" if module_for(arguments.device) is np else "cuda"
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     figures = {}
-    for name in arguments.networks:
+    for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
         if arguments.profile:
-            profile(name, arguments.micro_batch)
+            profile(name, part_size(arguments.micro_batch, np))
         else:
             figures |= measure(name, arguments)
     if arguments.json:
@@ -67,12 +84,13 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="(a b; on a GPU all)")
+    parser.add_argument("--device", default="cpu", choices=DEVICES, help="where to compute (cpu)")
     parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each (7)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     parser.add_argument(
-        "--micro-batch", type=int, default=16, metavar="N", help="images a part (16)"
+        "--micro-batch", type=int, default=0, metavar="N", help="images a part (as in training)"
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--profile", action="store_true", help="where the time goes, by layer")
@@ -101,48 +119,55 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def ours(pipe, name, workers, micro_batch):
+def ours(pipe, name, device, workers, micro_batch):
     """The life of the process that measures tinyddpm."""
     unet_config, batch = NETWORKS[name]
-    x0, t, eps, theta = problem(name)
-    data = Dataset("noise", np.zeros(x0.shape, np.uint8), np.zeros(batch, int))
-    config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers)
+    data = Dataset("noise", np.zeros((batch, *unet_config.image_shape), np.uint8), np.zeros(batch))
+    config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
-    job = Measured(run.unet, run.schedule, config)
+    job, xp = Measured(run.unet, run.schedule, config), run.xp
+    x0, t, eps, theta = map(xp.asarray, problem(name))
+    if xp is not np:
+        workers = 1
 
     def loss_and_gradient():
-        losses, grad = [], np.zeros_like(theta)
-        for i in range(0, batch, micro_batch):
-            cut = slice(i, i + micro_batch)
-            weight = np.full(len(t[cut]), 1 / batch)
+        losses, grad, size = [], xp.zeros_like(theta), part_size(micro_batch, xp)
+        for i in range(0, batch, size):
+            cut = slice(i, i + size)
+            weight = xp.full(len(t[cut]), 1 / batch, theta.dtype)
             tape = Tape(theta, grad)
             losses += [
                 simple_loss(run.unet, x0[cut], t[cut], eps[cut], run.schedule, tape, weight=weight)
             ]
-        return float(np.concatenate(losses).mean()), grad
+        return float(xp.concatenate(losses).mean()), to_host(grad)
 
     def train():
-        advance(run, crew)
+        for _ in range(STEPS[device]):
+            advance(run, crew)
         return run.log.settle()[0]
 
+    def sample():
+        for _ in range(STEPS[device]):
+            answer = crew.spread("predict", theta, micro_batch, x0, t, None)
+        return len(to_host(answer))
+
+    def memory():
+        if xp is not np:
+            return xp.get_default_memory_pool().total_bytes()
+        return (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))
+
     with Workers(job, theta, workers) as crew:
-        tasks = {
-            "check": loss_and_gradient,
-            "train": train,
-            "sample": lambda: len(crew.spread("predict", theta, micro_batch, x0, t, None)),
-            "memory": lambda: (
-                (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))
-            ),
-        }
+        tasks = {"check": loss_and_gradient, "train": train, "sample": sample, "memory": memory}
         serve(pipe, tasks)
 
 
-def theirs(pipe, name, threads, channels_last):
+def theirs(pipe, name, device, threads, channels_last):
     """The life of the process that measures PyTorch."""
     import torch
     from benchmark_torch import TorchUNet
 
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
     config, batch = NETWORKS[name]
     x0, t, eps, theta = problem(name)
     layout = UNet(config).layout
@@ -157,27 +182,36 @@ def theirs(pipe, name, threads, channels_last):
         a = alpha_bar[t].reshape(-1, 1, 1, 1)
         return ((unet.forward(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - eps) ** 2).mean()
 
+    def allow_tf32(allowed):
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+
     def loss_and_gradient():
+        allow_tf32(False)
         adam.zero_grad()
         loss = loss_of(torch.tensor(t), noise)
         loss.backward()
         return loss.item(), unet.gradient(layout)
 
     def train():
-        adam.zero_grad()
-        loss = loss_of(torch.randint(1, 1001, (batch,)), torch.randn_like(x0))
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(params, 1.0)
-        adam.step()
-        torch._foreach_lerp_(ema, [param.detach() for param in params], 1e-4)
+        allow_tf32(True)
+        for _ in range(STEPS[device]):
+            adam.zero_grad()
+            loss = loss_of(torch.randint(1, 1001, (batch,)), torch.randn_like(x0))
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(params, 1.0)
+            adam.step()
+            torch._foreach_lerp_(ema, [param.detach() for param in params], 1e-4)
         return loss.item()
 
     def sample():
+        allow_tf32(True)
         with torch.inference_mode():
-            return len(unet.forward(x0, torch.tensor(t)))
+            for _ in range(STEPS[device]):
+                answer = unet.forward(x0, torch.tensor(t))
+            return len(answer.cpu())
 
-    tasks = {"check": loss_and_gradient, "train": train, "sample": sample, "memory": peak_memory}
-    serve(pipe, tasks)
+    memory = peak_memory if device == "cpu" else torch.cuda.max_memory_reserved
+    serve(pipe, {"check": loss_and_gradient, "train": train, "sample": sample, "memory": memory})
 
 
 def serve(pipe, tasks):
@@ -212,27 +246,41 @@ def measure(name, arguments):
     """Print the figures of one network; returns them by their names in the JSON file."""
     if arguments.against:
         agree(start(name, arguments))
-    players, batch, speed = start(name, arguments), NETWORKS[name][1], {}
+    players, speed = start(name, arguments), {}
+    images = NETWORKS[name][1] * STEPS[arguments.device]
     for task in ("train", "sample"):
         seconds = {who: [] for who in players}
         for _ in range(arguments.rounds):
             for who, player in players.items():
                 player.ask(task)  # after the others' turns, the first time is slower for all
                 seconds[who].append(player.ask(task)[1])
-        speed[task] = {who: batch / np.median(s) for who, s in seconds.items()}
+        speed[task] = {who: images / np.median(s) for who, s in seconds.items()}
+    if arguments.device == "cuda":
+        for who, player in players.items():
+            print(f"{who}: GPU busy in training {busy_share(player)}")
     memory = {who: player.ask("memory")[0] for who, player in players.items()}
     for player in players.values():
         player.end()
     return report(name, speed, memory)
 
 
+def busy_share(player, seconds=3.0):
+    """What nvidia-smi says of the last moment of some seconds of training, such as "97 %"."""
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        player.ask("train")
+    query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader", "--id=0"]
+    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def start(name, arguments):
     """Those who take turns, by name."""
-    count = arguments.workers
-    players = {"tinyddpm": Player(ours, name, count, arguments.micro_batch)}
+    device, count = arguments.device, arguments.workers
+    players = {"tinyddpm": Player(ours, name, device, count, arguments.micro_batch)}
     if arguments.against:
-        players["PyTorch, NCHW"] = Player(theirs, name, count, False)
-        players["PyTorch, channels last"] = Player(theirs, name, count, True)
+        if device == "cpu":
+            players["PyTorch, NCHW"] = Player(theirs, name, device, count, False)
+        players["PyTorch, channels last"] = Player(theirs, name, device, count, True)
     return players
 
 

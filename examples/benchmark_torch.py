@@ -37,7 +37,7 @@ class TorchUNet:
             elif grad.ndim == 2:
                 grad = grad.T
             parts.append(grad.reshape(-1))
-        return self.torch.cat(parts).numpy()
+        return self.torch.cat(parts).cpu().numpy()
 
     def forward(self, x, t):
         c, levels = self.config, range(len(self.config.multipliers))

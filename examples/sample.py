@@ -144,14 +144,14 @@ class Artist:
         self.labels = None if rows[0] is None else np.repeat(rows, count)
         self.names = [trained.label_names[row] for row in rows] if trained.label_names else []
         shape = (len(rows) * count, *trained.unet.config.image_shape)
-        noise = generator(seed, "noise").standard_normal(shape, np.float32)
-        self.noise = trained.xp.asarray(noise)  # the same on all devices
+        self.noise = generator(seed, "noise").standard_normal(shape, np.float32)
         self.ones = slice(None, None, count)  # the first image of each row
 
     def steps(self, some=slice(None), **changes):
         """The sampler's Steps for some of the images; `changes` to the sampling settings."""
         sampling = dataclasses.replace(self.sampling, **changes)
-        noise, labels = self.noise[some], None if self.labels is None else self.labels[some]
+        noise = self.trained.xp.asarray(self.noise[some])
+        labels = None if self.labels is None else self.labels[some]
         weight = sampling.guidance if labels is not None else 0
         predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
         rng = generator(self.seed, "sampling", xp=self.trained.xp)

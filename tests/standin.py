@@ -257,6 +257,7 @@ for _name in "zeros_like ones_like".split():
 for _name in "exp log tanh sin cos abs maximum minimum".split():
     setattr(cupy, _name, _Ufunc(getattr(np, _name)))
 cupy.random = types.SimpleNamespace(Generator=_Generator, Philox4x3210=_Philox4x3210)
+cupy.get_default_memory_pool = lambda: types.SimpleNamespace(total_bytes=lambda: 1 << 30)
 cupy.cuda = types.SimpleNamespace(
     runtime=types.SimpleNamespace(getDeviceProperties=lambda i: {"name": b"a stand-in"})
 )

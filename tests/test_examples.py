@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import standin
 from PIL import Image
 
 from tinyddpm import Dataset, Run, TrainConfig, UNetConfig, image_grid, load_trained
@@ -143,6 +145,7 @@ MISTAKES = {
     "--base 8 --groups 0": "UNetConfig(",
     "--seed -1": "seed of -1: use 0 or more",
     "--batch 20000": "a batch of 20000 from 10000 images",
+    "--device cuda": "device 'cuda': CuPy is not there",
     "--resume nothing": "there is no nothing/checkpoint.npz",
     "--resume nothing --batch 3": "batch cannot change when a run is resumed",
 }
@@ -212,6 +215,50 @@ def untrained(folder, loss):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     return untrained(tmp_path_factory.mktemp("runs"), "hybrid")
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """What stands in for CuPy and a GPU."""
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy)
+
+
+def call(monkeypatch, script, *arguments):
+    """Run an example in this process."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    monkeypatch.setattr(sys, "stdout", sys.stderr)  # which can be told to buffer lines
+    runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+
+
+def test_examples_on_a_gpu(a_gpu, checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tinyddpm.mnist.MIRRORS", ())
+    monkeypatch.setenv("TINYDDPM_DATA", str(tmp_path))
+    cuda = ["--device", "cuda"]
+    for make in ("grid", "gif", "progressive", "guidance", "interpolation"):
+        few = ["--steps", "3", "--labels", "1", "2", "--count", "1"]
+        call(monkeypatch, "sample.py", checkpoint, "--make", make, *few, *cuda)
+    call(monkeypatch, "likelihood.py", checkpoint, "--images", "2", "--steps", "3", *cuda)
+    call(monkeypatch, "mnist.py", *TOY, *cuda)
+    assert "20 images on the GPU (a stand-in)." in capsys.readouterr().err
+    load("grid").main(tmp_path / "grid.png", steps=3, count=5, device="cuda")
+    pictures = {path.suffix for path in tmp_path.rglob("offline-digits-*")}
+    assert pictures == {".png", ".gif"} and (tmp_path / "grid.png").exists()
+
+
+def test_out_of_memory_says_what_to_try(a_gpu, tmp_path, monkeypatch):
+    def too_much(*arguments):
+        raise MemoryError("Out of memory allocating 512 bytes")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TINYDDPM_DATA", str(tmp_path))
+    monkeypatch.setattr("tinyddpm.mnist.MIRRORS", ())
+    monkeypatch.setattr("tinyddpm.learner.Learner.gradient", too_much)
+    with pytest.raises(SystemExit) as error:
+        call(monkeypatch, "mnist.py", *TOY[:4], *TOY[6:], "--device", "cuda")
+    said = "error: out of memory; to go on with fewer images at once: python mnist.py --resume "
+    assert str(error.value) == f"{said}runs/offline-digits --micro-batch 10"
 
 
 PICTURES = {
@@ -400,11 +447,31 @@ def benchmark(monkeypatch):
 
 def test_benchmark_measures_each_task(benchmark):
     script = Script("check", "train", "train", "sample", "memory")
-    benchmark.ours(script, "a", workers=1, micro_batch=2)
+    benchmark.ours(script, "a", "cpu", workers=1, micro_batch=2)
     (loss, grad), first, second, count, memory = [result for result, _ in script.answers]
     assert 0.5 < loss < 3 and np.isfinite(grad).all() and grad.any()
     assert first > 0 and second > 0 and count == 4 and memory > 1e7
     assert all(seconds > 0 for _, seconds in script.answers)
+
+
+def test_benchmark_on_a_gpu_finds_the_same_loss_and_gradient(benchmark, a_gpu):
+    scripts = [Script("check", "train", "sample", "memory") for _ in range(2)]
+    for script, device in zip(scripts, ("cpu", "cuda")):
+        benchmark.ours(script, "a", device, workers=2 if device == "cuda" else 1, micro_batch=2)
+    (loss, grad), (gpu_loss, gpu_grad) = [script.answers[0][0] for script in scripts]
+    assert gpu_loss == pytest.approx(loss, rel=1e-5)
+    assert np.linalg.norm(grad - gpu_grad) < 1e-4 * np.linalg.norm(grad)
+    assert scripts[1].answers[3][0] == 1 << 30  # what the memory pool says
+
+
+def test_benchmark_asks_nvidia_smi_how_busy_the_gpu_is(benchmark, monkeypatch, tmp_path):
+    asked, program = [], tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\necho 97 %\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    player = type("Player", (), {"ask": lambda self, task: asked.append(task)})()
+    assert benchmark.busy_share(player, seconds=0.01) == "97 %"
+    assert asked and set(asked) == {"train"}
 
 
 def test_benchmark_reports_ratios_to_the_faster_opponent(benchmark, capsys):
@@ -446,9 +513,9 @@ def test_benchmark_profiles_by_layer(benchmark, capsys):
 def test_the_network_in_pytorch_is_the_same(benchmark):
     pytest.importorskip("torch", reason="PyTorch is only the benchmark's opponent")
     scripts = [Script("check"), Script("check", "train", "sample"), Script("check")]
-    benchmark.ours(scripts[0], "a", 1, 2)
+    benchmark.ours(scripts[0], "a", "cpu", 1, 2)
     for script, channels_last in zip(scripts[1:], (False, True)):
-        benchmark.theirs(script, "a", 1, channels_last)
+        benchmark.theirs(script, "a", "cpu", 1, channels_last)
     (loss, grad), *others = [script.answers[0][0] for script in scripts]
     for other_loss, other_grad in others:
         assert other_loss == pytest.approx(loss, rel=1e-5)
