@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "samplers": "device diffusion tape", "sampling": "config diffusion samplers",
     "likelihood": "diffusion samplers variational", "timesteps": "", "metrics": "",
     "gradcheck": "tape",
-    "checkpoint": "files", "download": "progress",
+    "checkpoint": "files", "safetensors": "files", "download": "progress",
     "data": "download files randomness", "digits": "data randomness", "pictures": "device files",
     "plots": "pictures",
     "gallery": "data diffusion pictures plots progress randomness samplers sampling",
@@ -97,7 +97,7 @@ def test_layers_keep_the_input_s_precision_and_any_device():
 def test_files_and_functions_are_short():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE}
     read = [count for path, count in lines.items() if room(path) != "fast"]  # no reading for all
-    assert sum(read) <= 3400  # five papers and what runs them
+    assert sum(read) <= 4000  # five papers and what runs them
     for path, count in lines.items():
         assert count <= 200, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -29,6 +29,7 @@ from .plots import rate_distortion
 from .progress import watched
 from .randomness import generator
 from .run import Run, TrainConfig
+from .safetensors import read_safetensors, write_safetensors
 from .samplers import (
     Step,
     ancestral,
@@ -57,11 +58,13 @@ __all__ = [
     "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout",
     "Embedding", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
     "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout",
-    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_mnist", "load_trained",
-    "log_variance", "LossHistory", "moving_picture", "nearest", "offline_digits", "Param",
-    "picture_format", "posterior_mean", "predictor", "prior_bits", "q_sample",
-    "rate_distortion", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_gif",
-    "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "Step", "Tape",
-    "target", "to_bytes", "to_unit", "train", "TrainConfig", "UNet", "UNetConfig", "update_ema",
-    "Upsample", "vlb_loss", "watched", "with_flags", "WorkerDied", "Workers", "x0_and_eps",
+    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_mnist",
+    "load_trained", "log_variance", "LossHistory", "moving_picture",
+    "nearest", "offline_digits", "Param", "picture_format", "posterior_mean", "predictor",
+    "prior_bits", "q_sample", "rate_distortion", "read_safetensors", "Run", "sample",
+    "SamplingConfig", "save_checkpoint", "save_gif", "save_picture",
+    "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "Step", "Tape", "target",
+    "to_bytes", "to_unit", "train", "TrainConfig", "UNet", "UNetConfig", "update_ema",
+    "Upsample", "vlb_loss", "watched", "with_flags", "WorkerDied", "Workers",
+    "write_safetensors", "x0_and_eps",
 ]  # fmt: skip
