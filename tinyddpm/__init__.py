@@ -8,6 +8,7 @@ from .digits import offline_digits
 from .download import DataUnavailable
 from .files import free_path
 from .gallery import denoising_strip, moving_picture
+from .interop import load_diffusers, load_scheduler, save_diffusers
 from .layers import (
     Attention,
     Conv3x3,
@@ -58,11 +59,11 @@ __all__ = [
     "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "dpm_solver", "Dropout",
     "Embedding", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
     "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "last", "Layout",
-    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_mnist",
-    "load_trained", "log_variance", "LossHistory", "moving_picture",
+    "Learner", "learning_rate", "Linear", "load_checkpoint", "load_diffusers", "load_mnist",
+    "load_scheduler", "load_trained", "log_variance", "LossHistory", "moving_picture",
     "nearest", "offline_digits", "Param", "picture_format", "posterior_mean", "predictor",
     "prior_bits", "q_sample", "rate_distortion", "read_safetensors", "Run", "sample",
-    "SamplingConfig", "save_checkpoint", "save_gif", "save_picture",
+    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
     "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "Step", "Tape", "target",
     "to_bytes", "to_unit", "train", "TrainConfig", "UNet", "UNetConfig", "update_ema",
     "Upsample", "vlb_loss", "watched", "with_flags", "WorkerDied", "Workers",
