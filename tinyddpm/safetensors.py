@@ -71,6 +71,7 @@ def read_json(text):
     """The JSON object in some bytes; ValueError for anything else, or if a name comes twice."""
     try:
         value = json.loads(text.decode(), object_pairs_hook=_named_once, parse_constant=_no_number)
+        json.dumps(value, ensure_ascii=False).encode()  # fails on half a character, such as \ud800
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
     if type(value) is not dict:
