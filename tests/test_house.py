@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "cache": "download files", "mnist": "cache data download", "cifar10": "cache data download",
     "datasets": "cifar10 digits mnist",
     "gradcheck": "device tape",
-    "checkpoint": "files", "download": "progress",
+    "checkpoint": "files", "safetensors": "files", "download": "progress",
+    "published": "schedule unet", "interop": "files published safetensors unet",
     "data": "randomness", "digits": "data randomness", "pictures": "device files",
     "plots": "pictures",
     "gallery": "data device diffusion metrics pictures plots progress randomness samplers sampling",
@@ -78,9 +79,12 @@ def test_the_plan_of_imports_has_no_circle():
 def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
     allowed = {"numpy", "PIL", "tinyddpm", *sys.stdlib_module_names}
     ours = {"pytest", "conftest"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
-    optional = {"device.py": {"cupy"}, "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"}}
+    optional = {
+        "device.py": {"cupy"}, "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
+        "make_reference.py": {"diffusers", "safetensors", "torch"},
+    }  # fmt: skip
     ours |= {path.stem for path in (ROOT / "examples").glob("*.py")}
-    for path in PACKAGE + [*ROOT.glob("examples/*.py"), *ROOT.glob("tests/*.py")]:
+    for path in PACKAGE + [*ROOT.glob("examples/*.py"), *ROOT.glob("tests/**/*.py")]:
         outside = {name[1:] for name in imported(path) if name[0] == "/"} - allowed
         if path not in PACKAGE:
             outside -= ours

@@ -11,6 +11,7 @@ from .digits import offline_digits
 from .download import DataUnavailable
 from .files import free_path
 from .gallery import denoising_strip, moving_picture
+from .interop import load_diffusers, load_scheduler, save_diffusers
 from .layers import (
     Attention,
     Conv3x3,
@@ -41,6 +42,7 @@ from .plots import rate_distortion
 from .progress import watched
 from .randomness import generator
 from .run import Run, TrainConfig
+from .safetensors import read_safetensors, write_safetensors
 from .samplers import (
     Step,
     ancestral,
@@ -70,12 +72,13 @@ __all__ = [
     "dpm_solver", "Dropout", "Embedding", "frechet_distance", "free_path", "generator",
     "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid",
     "last", "Layout", "Learner", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
-    "load_dataset", "load_mnist", "load_trained", "log_variance", "LossHistory", "module_for",
-    "moving_picture", "named_grid", "nearest", "offline_digits", "Param", "part_size",
-    "picture_format", "posterior_mean", "power_spectrum", "predictor", "prior_bits", "q_sample",
-    "random_generator", "rate_distortion", "Run", "sample", "SamplingConfig", "save_checkpoint",
+    "load_dataset", "load_diffusers", "load_mnist", "load_scheduler", "load_trained",
+    "log_variance", "LossHistory", "module_for", "moving_picture", "named_grid", "nearest",
+    "offline_digits", "Param", "part_size", "picture_format", "posterior_mean", "power_spectrum",
+    "predictor", "prior_bits", "q_sample", "random_generator", "rate_distortion",
+    "read_safetensors", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_diffusers",
     "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
     "spectral_excess", "Step", "Tape", "target", "to_bytes", "to_host", "to_unit", "train",
     "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
-    "with_flags", "WorkerDied", "Workers", "x0_and_eps",
+    "with_flags", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip
