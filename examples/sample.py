@@ -3,6 +3,7 @@
     python examples/sample.py runs/mnist                          eight images of every label
     python examples/sample.py runs/mnist --labels 3 1 4 --count 5
     python examples/sample.py runs/mnist --sampler ancestral --steps 1000 --guidance 0
+    python examples/sample.py --weights ddpm-cifar10-32 --count 4
 
 What it makes of them is chosen by --make:
 
@@ -15,7 +16,9 @@ What it makes of them is chosen by --make:
                      DDIM run backwards; from the noise between the two, new images
 
 Settings of the training are in the checkpoint; none has to be said again. A picture that is there
-already is left alone: the new one gets a number.
+already is left alone: the new one gets a number. Published weights are a folder that the diffusers
+library reads, with config.json and diffusion_pytorch_model.safetensors, such as the repository
+google/ddpm-cifar10-32 of Hugging Face, which has CIFAR-10's by Ho et al. 2020.
 """
 
 import argparse
@@ -39,6 +42,7 @@ from tinyddpm import (
     image_grid,
     labelled_grid,
     last,
+    load_published,
     load_trained,
     moving_picture,
     named_grid,
@@ -60,7 +64,7 @@ FRAMES = 50  # of the moving picture, at most about
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint).on(arguments.device)
+        trained = chosen_model(arguments).on(arguments.device)
         sampling = chosen_sampling(trained, arguments)
         rows = chosen_labels(trained, arguments)
         path = chosen_path(trained.data, arguments)
@@ -72,7 +76,8 @@ def main():
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print(f"{trained.data}, after {trained.step:,} steps of training: {path}")
+    age = "" if trained.step is None else f", after {trained.step:,} steps of training"
+    print(f"{trained.data}{age}: {path}")
 
 
 def parse():
@@ -80,7 +85,8 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
     parser.add_argument("--make", choices=MAKES, default="grid", help="what to make (grid)")
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each (8)")
@@ -93,6 +99,15 @@ def parse():
 
 
 # What cannot be is refused here, before the work begins.
+
+
+def chosen_model(arguments):
+    """The Trained model of a run, or of published weights."""
+    if bool(arguments.checkpoint) == bool(arguments.weights):
+        raise ValueError("name the folder of a run, or --weights with that of published weights")
+    if arguments.weights:
+        return load_published(arguments.weights)
+    return load_trained(arguments.checkpoint)
 
 
 def chosen_sampling(trained, arguments):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import put
 
-from tinyddpm import DataUnavailable, cifar10, load_cifar10, load_dataset
+from tinyddpm import DataUnavailable, load_cifar10, load_dataset
+from tinyddpm.data import cifar10
 
 NAMES = [*cifar10.TRAIN, *cifar10.TEST]
 GOOD = {name: f"{cifar10.BATCHES}/{name}" for name in NAMES}

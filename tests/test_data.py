@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import put
 
-from tinyddpm import DataUnavailable, download, load_mnist, mnist, offline_digits, to_unit
-from tinyddpm.cache import data_folder
-from tinyddpm.data import batch_indices
-from tinyddpm.mnist import IdxFile
+from tinyddpm import DataUnavailable, load_mnist, offline_digits, to_unit
+from tinyddpm.data import batch_indices, download, mnist
+from tinyddpm.data.cache import data_folder
+from tinyddpm.data.mnist import IdxFile
 
 
 def idx(array):

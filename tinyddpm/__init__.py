@@ -1,17 +1,27 @@
 """DDPM without a deep-learning framework: every layer's forward and backward is written by hand."""
 
 from .checkpoint import load_checkpoint, save_checkpoint
-from .cifar10 import load_cifar10
 from .config import add_flags, given_flags, with_flags
-from .data import Dataset, to_unit
-from .datasets import load_dataset
+from .data import (
+    Dataset,
+    DataUnavailable,
+    load_cifar10,
+    load_dataset,
+    load_mnist,
+    offline_digits,
+    to_unit,
+)
 from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
 from .diffusion import log_variance, posterior_mean, q_sample, simple_loss, target, x0_and_eps
-from .digits import offline_digits
-from .download import DataUnavailable
 from .files import free_path
 from .gallery import denoising_strip, moving_picture
-from .interop import load_diffusers, load_scheduler, save_diffusers
+from .interop import (
+    load_diffusers,
+    load_scheduler,
+    read_safetensors,
+    save_diffusers,
+    write_safetensors,
+)
 from .layers import (
     Attention,
     Conv3x3,
@@ -27,7 +37,6 @@ from .layers import (
 from .learner import Learner
 from .likelihood import bits_per_dimension, bound_terms
 from .metrics import block_means, frechet_distance, nearest, power_spectrum, spectral_excess
-from .mnist import load_mnist
 from .optim import Adam, clip_by_norm, learning_rate, update_ema
 from .pictures import (
     image_grid,
@@ -42,7 +51,6 @@ from .plots import rate_distortion
 from .progress import watched
 from .randomness import generator
 from .run import Run, TrainConfig
-from .safetensors import read_safetensors, write_safetensors
 from .samplers import (
     Step,
     ancestral,
@@ -59,7 +67,7 @@ from .schedule import Schedule
 from .tape import Layout, Param, Tape
 from .timesteps import LossHistory
 from .train import advance, train
-from .trained import load_trained
+from .trained import load_published, load_trained
 from .unet import UNet, UNetConfig
 from .variational import bound, hybrid_loss, prior_bits, vlb_loss
 from .workers import WorkerDied, Workers, cores, part_size
@@ -72,7 +80,7 @@ __all__ = [
     "dpm_solver", "Dropout", "Embedding", "frechet_distance", "free_path", "generator",
     "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid",
     "last", "Layout", "Learner", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
-    "load_dataset", "load_diffusers", "load_mnist", "load_scheduler", "load_trained",
+    "load_dataset", "load_diffusers", "load_mnist", "load_published", "load_scheduler", "load_trained",
     "log_variance", "LossHistory", "module_for", "moving_picture", "named_grid", "nearest",
     "offline_digits", "Param", "part_size", "picture_format", "posterior_mean", "power_spectrum",
     "predictor", "prior_bits", "q_sample", "random_generator", "rate_distortion",

@@ -9,6 +9,7 @@ import numpy as np
 
 from .config import from_dict
 from .device import array_module, module_for
+from .interop import load_diffusers, load_scheduler
 from .learner import Learner
 from .run import TrainConfig, named_array, read_run
 from .schedule import SCHEDULES, Schedule
@@ -17,14 +18,17 @@ from .workers import Workers
 
 
 class Trained(NamedTuple):
-    """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights."""
+    """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights.
+
+    `data` is the name of what it has learnt, `step` how long, if that is known.
+    """
 
     unet: UNet
     config: TrainConfig
     schedule: Schedule
     theta: np.ndarray
     data: str
-    step: int
+    step: int | None
     label_names: tuple = ()
 
     @property
@@ -57,6 +61,19 @@ class Trained(NamedTuple):
         count = count if self.xp is np else 1
         with Workers(job, self.theta, count) as workers:
             yield partial(workers.spread, "predict", self.theta, self.config.micro_batch)
+
+
+def load_published(path):
+    """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_scheduler`.
+
+    It is called as its folder is; nobody knows after how many steps, so `step` is None.
+    """
+    unet, theta = load_diffusers(path)
+    loss = "simple" if unet.config.outputs == 1 else "hybrid"
+    config = TrainConfig(**load_scheduler(path), loss=loss)
+    folder = Path(path).resolve()
+    name = folder.parent.name if folder.is_file() else folder.name
+    return Trained(unet, config, SCHEDULES[config.schedule](config.T), theta, name, None)
 
 
 def load_trained(path):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .randomness import generator
+from ..randomness import generator
 
 
 class Dataset(NamedTuple):

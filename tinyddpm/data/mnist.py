@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .batches import Dataset
 from .cache import data_folder, obtain
-from .data import Dataset
 from .download import DataUnavailable
 
 MIRRORS = (

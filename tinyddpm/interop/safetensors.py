@@ -15,7 +15,7 @@ import os
 
 import numpy as np
 
-from .files import whole_file
+from ..files import whole_file
 
 DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 LONGEST_HEADER = 100_000_000  # bytes

@@ -6,8 +6,8 @@ import tarfile
 
 import numpy as np
 
+from .batches import Dataset
 from .cache import data_folder, obtain
-from .data import Dataset
 from .download import DataUnavailable
 
 URLS = (

@@ -5,7 +5,7 @@ import threading
 import urllib.parse
 import urllib.request
 
-from .progress import Progress
+from ..progress import Progress
 
 PATIENCE = 6.0  # seconds without a byte, over all mirrors, before a download is given up
 

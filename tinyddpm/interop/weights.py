@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import whole_file
-from .published import read_process, read_unet_config, write_unet_config
+from ..files import whole_file
+from ..unet import UNet
 from .safetensors import read_json, read_safetensors, write_safetensors
-from .unet import UNet
+from .settings import read_process, read_unet_config, write_unet_config
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from ..files import whole_file
 from .download import DataUnavailable, fetch
-from .files import whole_file
 
 
 def data_folder(folder=None):

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .data import Dataset
-from .randomness import generator
+from ..randomness import generator
+from .batches import Dataset
 
 
 def offline_digits(count=10000, seed=0, size=28):
