@@ -102,7 +102,7 @@ def test_layers_keep_the_input_s_precision_and_any_device():
 def test_files_and_functions_are_short():
     lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE}
     read = [count for path, count in lines.items() if room(path) != "fast"]  # no reading for all
-    assert sum(read) <= 4400  # five papers and what runs them
+    assert sum(read) <= 4450  # five papers, what runs them, and published weights
     for path, count in lines.items():
         assert count <= 200, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
