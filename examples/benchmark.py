@@ -7,7 +7,7 @@
 
     a    28 x 28 x 1, base 32, multipliers 1 2 2, attention at 14 x 14; batches of 128
     b    32 x 32 x 3, base 64, multipliers 1 2 2 2, attention at 16 x 16; batches of 16
-    c    32 x 32 x 3, the network of Ho et al. 2020 for CIFAR-10; batches of 128
+    c    32 x 32 x 3, the network of Ho et al. 2020 for CIFAR-10, no dropout; batches of 128
 
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
@@ -69,6 +69,8 @@ def main():
         arguments.device = "cpu" if module_for(arguments.device) is np else "cuda"
     except ValueError as error:
         sys.exit(f"error: {error}")
+    if arguments.profile and arguments.device == "cuda":
+        sys.exit("error: --profile measures layers on the CPU: leave out --device cuda")
     figures = {}
     for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
         if arguments.profile:
@@ -85,7 +87,7 @@ def parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="(a b; on a GPU all)")
-    parser.add_argument("--device", default="cpu", choices=DEVICES, help="where to compute (cpu)")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
     parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each (7)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
@@ -127,8 +129,6 @@ def ours(pipe, name, device, workers, micro_batch):
     run = Run(unet_config, config, data, "nowhere")
     job, xp = Measured(run.unet, run.schedule, config), run.xp
     x0, t, eps, theta = map(xp.asarray, problem(name))
-    if xp is not np:
-        workers = 1
 
     def loss_and_gradient():
         losses, grad, size = [], xp.zeros_like(theta), part_size(micro_batch, xp)
@@ -176,7 +176,7 @@ def theirs(pipe, name, device, threads, channels_last):
     ema = [param.detach().clone() for param in params]
     adam = torch.optim.Adam(params, lr=2e-4)
     alpha_bar = torch.tensor(Schedule.linear().alpha_bar, dtype=torch.float32)
-    x0, noise = unet.images(x0), unet.images(eps)
+    x0, noise, times = unet.images(x0), unet.images(eps), torch.tensor(t)
 
     def loss_of(t, eps):
         a = alpha_bar[t].reshape(-1, 1, 1, 1)
@@ -188,7 +188,7 @@ def theirs(pipe, name, device, threads, channels_last):
     def loss_and_gradient():
         allow_tf32(False)
         adam.zero_grad()
-        loss = loss_of(torch.tensor(t), noise)
+        loss = loss_of(times, noise)
         loss.backward()
         return loss.item(), unet.gradient(layout)
 
@@ -207,7 +207,7 @@ def theirs(pipe, name, device, threads, channels_last):
         allow_tf32(True)
         with torch.inference_mode():
             for _ in range(STEPS[device]):
-                answer = unet.forward(x0, torch.tensor(t))
+                answer = unet.forward(x0, times)
             return len(answer.cpu())
 
     memory = peak_memory if device == "cpu" else torch.cuda.max_memory_reserved
@@ -228,14 +228,17 @@ class Player:
     def __init__(self, life, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self.process = context.Process(target=life, args=(there, *arguments))
+        self.process = context.Process(target=life, args=(there, *arguments), daemon=True)
         self.process.start()
         there.close()
 
     def ask(self, task):
-        """(result, seconds)"""
-        self.pipe.send(task)
-        return self.pipe.recv()
+        """(result, seconds); if it has died, with its own traceback, this is the end."""
+        try:
+            self.pipe.send(task)
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            sys.exit(f"error: {self.process.name} died at its task {task!r}")
 
     def end(self):
         self.pipe.send(None)
@@ -270,7 +273,10 @@ def busy_share(player, seconds=3.0):
     while time.perf_counter() - began < seconds:
         player.ask("train")
     query = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader", "--id=0"]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    try:
+        return subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"unknown: {error}"
 
 
 def start(name, arguments):

@@ -23,6 +23,7 @@ from tinyddpm import (
     WorkerDied,
     block_means,
     cores,
+    device_name,
     frechet_distance,
     generator,
     guided,
@@ -51,8 +52,10 @@ def main():
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
         with trained.at_work(arguments.workers) as eps_model:
             compare(trained, eps_model, cases, arguments, train, test)
-    except (ValueError, OSError, MemoryError, DataUnavailable, WorkerDied) as error:
+    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
+    except MemoryError:
+        sys.exit("error: out of memory: use fewer --images")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -104,6 +107,7 @@ def compare(trained, eps_model, cases, arguments, train, test):
         distance = frechet_distance(block_means(to_unit(images), 4), real)
         print(f"| {name} | {steps} | {seconds} | {read:.0%} | {distance:.2f} |", flush=True)
 
+    print(f"{trained.data}, on {device_name(trained.xp)}\n")
     print(f"| sampler | steps | time for {n} digits | read as asked | distance |")
     print("|---|---|---|---|---|")
     for case in cases:

@@ -22,6 +22,7 @@ from tinyddpm import (
     Tape,
     ancestral,
     array_module,
+    device_name,
     labelled_grid,
     learning_rate,
     module_for,
@@ -90,6 +91,7 @@ def main(path, steps=STEPS, count=200, device="auto"):
     host_rng, rng = random_generator([0]), random_generator([1], xp)
     model, schedule = OneHiddenLayer(SIDE * SIDE), Schedule.linear()
     theta = xp.asarray(model.layout.init(host_rng))
+    print(f"learning on {device_name(xp)}")
     adam = Adam(theta)
 
     for step in range(steps):  # Algorithm 1

@@ -19,6 +19,7 @@ from tinyddpm import (
     bits_per_dimension,
     bound_terms,
     cores,
+    device_name,
     free_path,
     generator,
     guided,
@@ -49,14 +50,16 @@ def main():
             result = bits_per_dimension(watched(terms, "counting bits", steps), x0, schedule)
         print(
             f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
-            f"{steps:,} steps, {variance} variances:\n"
+            f"{steps:,} steps, {variance} variances, on {device_name(trained.xp)}:\n"
             f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
             f"{result.distortion:.3f} distortion"
         )
         title = f"{trained.data}: {result.bits:.2f} bits per dimension"
         save_picture(rate_distortion(result.rates, result.errors, title), path)
-    except (ValueError, OSError, MemoryError, DataUnavailable, WorkerDied) as error:
+    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
+    except MemoryError:
+        sys.exit("error: out of memory: use fewer --images")
     except KeyboardInterrupt:
         sys.exit(130)
     print(f"how they come in: {path}")

@@ -24,6 +24,7 @@ google/ddpm-cifar10-32 of Hugging Face, which has CIFAR-10's by Ho et al. 2020.
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from tinyddpm import (
     ddim,
     ddim_inversion,
     denoising_strip,
+    device_name,
     free_path,
     generator,
     guided,
@@ -72,12 +74,14 @@ def main():
             artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
         (save_gif if arguments.make == "gif" else save_picture)(picture, path)
-    except (ValueError, OSError, MemoryError, WorkerDied) as error:
+    except (ValueError, OSError, WorkerDied) as error:
         sys.exit(f"error: {error}")
+    except MemoryError:
+        sys.exit("error: out of memory: use a smaller --count")
     except KeyboardInterrupt:
         sys.exit(130)
     age = "" if trained.step is None else f", after {trained.step:,} steps of training"
-    print(f"{trained.data}{age}: {path}")
+    print(f"{trained.data}{age}, drawn on {device_name(trained.xp)}: {path}")
 
 
 def parse():
@@ -106,6 +110,8 @@ def chosen_model(arguments):
     if bool(arguments.checkpoint) == bool(arguments.weights):
         raise ValueError("name the folder of a run, or --weights with that of published weights")
     if arguments.weights:
+        if (Path(arguments.weights) / "checkpoint.npz").exists():
+            raise ValueError(f"{arguments.weights} is the folder of a run: leave out --weights")
         return load_published(arguments.weights)
     return load_trained(arguments.checkpoint)
 

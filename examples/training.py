@@ -57,9 +57,14 @@ def learn(description, recipes, load):
     except (OSError, WorkerDied, FloatingPointError) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved:,} in {run.folder}")
     except MemoryError:
-        fewer = max(1, min(part_size(run.config.micro_batch, run.xp), run.config.batch) // 2)
-        command = f"{resume_command(run, arguments)} --micro-batch {fewer}"
-        sys.exit(f"error: out of memory; to go on with fewer images at once: {command}")
+        size = min(part_size(run.config.micro_batch, run.xp), run.config.batch)
+        if size == 1:
+            sys.exit("error: out of memory with one image at a time: use a smaller network")
+        arguments.micro_batch = size // 2
+        sys.exit(
+            "error: out of memory; to go on with fewer images at once: "
+            + resume_command(run, arguments)
+        )
     except KeyboardInterrupt:
         print(f"saved at step {run.saved:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
@@ -110,7 +115,7 @@ def resume(arguments, recipe):
 def introduce(run):
     """Say what is going to happen."""
     config = run.config
-    cores = f", {config.workers} cores" if device_name(run.xp) == "the CPU" else ""
+    cores = f", {config.workers} workers" if config.device == "cpu" else ""
     print(
         f"{run.dataset.name}: {len(run.images):,} images; a U-Net with {run.theta.size:,} "
         f"parameters; {config.steps:,} steps of {config.batch} images on "
@@ -122,5 +127,10 @@ def introduce(run):
 
 def resume_command(run, arguments):
     """What to type to go on with this run."""
-    data = ["--data-dir", arguments.data_dir] if arguments.data_dir else []
-    return shlex.join(["python", sys.argv[0], "--resume", str(run.folder), *data])
+    words = ["python", sys.argv[0], "--resume", run.folder]
+    if arguments.data_dir:
+        words += ["--data-dir", arguments.data_dir]
+    for name, value in sorted(given_flags(run.config, arguments).items()):
+        if name in CHANGEABLE:
+            words += [f"--{name.replace('_', '-')}", value]
+    return shlex.join(map(str, words))

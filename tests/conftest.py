@@ -2,12 +2,21 @@
 
 import functools
 import http.server
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 from tinyddpm import Layout
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(request, monkeypatch):
+    """Tests compute on the CPU unless they ask for a GPU, so that they do the same everywhere."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that they start
+    if not {"xp", "a_gpu"} & set(request.fixturenames):
+        monkeypatch.setitem(sys.modules, "cupy", None)
 
 
 @pytest.fixture

@@ -75,7 +75,8 @@ def _binary(function, swapped=False):
 def _in_place(function):
     def method(self, other):
         _check_precision(np.result_type(self._host, _host(other)), [self, other])
-        self._host[...] = function(self._host, _host(other))
+        result = function(self._host, _host(other))
+        np.copyto(self._host, result, casting="same_kind")
         return self
 
     return method
@@ -137,7 +138,8 @@ class ndarray:
     __array__ = _refuses("NumPy (np.array, np.asarray)")
     __array_ufunc__ = _refuses("a ufunc of NumPy")
     __array_function__ = _refuses("a function of NumPy")
-    __format__ = __str__ = __repr__ = _reads("__repr__")
+    __str__ = __repr__ = _reads("__repr__")
+    __format__ = _reads("__format__")
     __float__, __int__, __bool__ = _reads("__float__"), _reads("__int__"), _reads("__bool__")
     __complex__, __index__ = _reads("__complex__"), _reads("__index__")
     item, tolist, get = _reads("item"), _reads("tolist"), _reads("copy")
@@ -204,7 +206,12 @@ def _join(function):
 
 
 def _make(function):
-    return lambda *arguments, **keywords: ndarray(function(*arguments, **keywords))
+    def make(*arguments, **dtype):
+        if not dtype.keys() <= {"dtype"}:
+            raise TypeError(f"CuPy's {function.__name__} does not know {dtype}")
+        return ndarray(function(*arguments, **dtype))
+
+    return make
 
 
 def _alike(function):

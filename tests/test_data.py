@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import socket
 import time
 
@@ -133,6 +134,7 @@ def test_a_file_that_never_ends_is_given_up(tiny_mnist, tmp_path, serve):
 
 def test_mirrors_that_never_answer_are_given_up_soon(tiny_mnist, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "PATIENCE", 0.6)
+    monkeypatch.setattr(download, "STALL", 0.2)  # those who ask give up first, and close their door
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes calls, says nothing
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         began = time.monotonic()
@@ -148,6 +150,17 @@ def test_a_lookup_that_hangs_is_given_up_soon(tiny_mnist, tmp_path, monkeypatch)
     with pytest.raises(DataUnavailable, match="no answer for"):
         load_mnist(tmp_path, mirrors=("http://somewhere/",))
     assert time.monotonic() - began < 4
+
+
+def test_a_pause_in_a_download_may_be_longer_than_the_patience(monkeypatch):
+    class Slow(io.BytesIO):
+        def read1(self, size):
+            time.sleep(0.4 if self.tell() else 0)
+            return super().read1(3)
+
+    monkeypatch.setattr(download, "PATIENCE", 0.2)
+    monkeypatch.setattr(download.urllib.request, "urlopen", lambda *a, **k: Slow(b"12345"))
+    assert download.fetch("a", ["http://somewhere/a"], 5, len) == (b"12345", 5)
 
 
 def test_checking_a_file_may_take_longer_than_the_patience(tmp_path, serve, monkeypatch):

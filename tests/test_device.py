@@ -344,13 +344,18 @@ def test_auto_takes_a_gpu_if_there_is_one_and_says_so(monkeypatch):
 def test_without_a_gpu_auto_takes_the_cpu_and_cuda_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # an import of it fails
     assert module_for("auto") is np
-    with pytest.raises(ValueError, match="CuPy is not there .* type pip install -e '.\\[cuda13"):
+    with pytest.raises(ValueError, match="CuPy is not there: type pip install -e '.\\[cuda13"):
         module_for("cuda")
+
+    def no_driver(*arguments):
+        raise RuntimeError("cudaErrorInsufficientDriver")
+
     monkeypatch.setitem(sys.modules, "cupy", standin.cupy)
-    monkeypatch.setattr(standin.cupy, "is_available", lambda: False)
-    assert module_for("auto") is np
-    with pytest.raises(ValueError, match="no GPU or no driver: .* or use the device 'cpu'"):
+    monkeypatch.setattr(standin.cupy, "ones", no_driver)
+    with pytest.raises(ValueError, match="InsufficientDriver.*Or use the device 'cpu'"):
         module_for("cuda")
+    with pytest.warns(UserWarning, match="InsufficientDriver.*Computing on the CPU"):
+        assert module_for("auto") is np
     for refuse in (module_for, lambda name: TrainConfig(device=name)):
         with pytest.raises(ValueError, match="'gpu': choose from auto, cpu, cuda"):
             refuse("gpu")

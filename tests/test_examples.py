@@ -134,7 +134,9 @@ def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
     os.killpg(process.pid, signal.SIGINT)
     out, err = finish(process, code=130)
     saved = re.search(r"saved at step ([\d,]+); to go on: (.*)", out)
-    assert shlex.split(saved[2])[2:] == ["--resume", "my runs/offline-digits"]
+    command = shlex.split(saved[2])[2:]
+    assert command[:2] == ["--resume", "my runs/offline-digits"]
+    assert command[2:] == ["--micro-batch", "10", "--steps", "100000", "--workers", "2"]
     assert len(log.read_text().splitlines()) == int(saved[1].replace(",", "")) + 1
 
 
@@ -267,7 +269,11 @@ def test_out_of_memory_says_what_to_try(a_gpu, call, monkeypatch):
     with pytest.raises(SystemExit) as error:
         call("mnist.py", *TOY[:4], *TOY[6:], "--device", "cuda")
     assert "error: out of memory; to go on with fewer images at once: python " in str(error.value)
-    assert str(error.value).endswith("mnist.py --resume runs/offline-digits --micro-batch 10")
+    assert str(error.value).endswith(
+        "mnist.py --resume runs/offline-digits --device cuda --micro-batch 10 --steps 6 --workers 2"
+    )
+    with pytest.raises(SystemExit, match="out of memory with one image at a time"):
+        call("mnist.py", *TOY[:4], *TOY[6:], "--micro-batch", "1", "--device", "cuda")
 
 
 PICTURES = {
@@ -287,7 +293,7 @@ def test_sample_makes_every_kind_of_picture(checkpoint, tmp_path, arguments):
         command += ["--steps", "3"]
     out, _ = finish(run(tmp_path, "sample.py", *command))
     name, size = PICTURES[arguments]
-    assert out == f"offline-digits, after 0 steps of training: {name}\n"
+    assert out == f"offline-digits, after 0 steps of training, drawn on the CPU: {name}\n"
     with Image.open(tmp_path / "a folder" / name) as picture:
         picture.load()
         assert size in (None, picture.size)
@@ -300,11 +306,11 @@ PUBLISHED = ROOT / "tests/published"
 def test_sample_draws_with_published_weights(tmp_path):
     few = ["--steps", "3", "--count", "2", "--workers", "2"]
     out, _ = finish(run(tmp_path, "sample.py", "--weights", str(PUBLISHED), *few))
-    assert out == "published: published-grid.png\n"
+    assert out == "published, drawn on the CPU: published-grid.png\n"
     file = PUBLISHED / "diffusion_pytorch_model.safetensors"
     more = ["--sampler", "ancestral", "--variance", "large", "--make", "progressive"]
     out, _ = finish(run(tmp_path, "sample.py", "--weights", str(file), *few, *more))
-    assert out == "published: published-progressive.png\n"
+    assert out == "published, drawn on the CPU: published-progressive.png\n"
 
 
 def test_the_same_seed_draws_the_same_picture_on_any_number_of_workers(checkpoint, tmp_path):
@@ -394,16 +400,17 @@ def test_compare_reads_what_a_model_draws(copyist, capsys):
     cases = [module.chosen_sampler(text, copyist.trained, 0.0) for text in ("ddim:3", "dpm:2")]
     module.compare(copyist.trained, copyist.eps_model, cases, arguments, train, test)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 5 and all("| 100% |" in line for line in lines[2:4])
-    assert lines[2].startswith("| ddim | 3 |") and lines[4].startswith("| (test images) |  |  |")
-    assert "| 100% |" not in lines[4]
+    assert lines[0] == "offline-digits, on the CPU" and len(lines) == 7
+    assert all("| 100% |" in line for line in lines[4:6]) and "| 100% |" not in lines[6]
+    assert lines[4].startswith("| ddim | 3 |") and lines[6].startswith("| (test images) |  |  |")
 
 
 MISUSES = {
     "sample.py": "name the folder of a run, or --weights with that of published weights",
     "sample.py RUN --weights RUN": "name the folder of a run, or --weights",
     "sample.py --weights nothing": "there is no nothing: name the folder of a published network",
-    "sample.py --weights RUN": "RUN/config.json: data is 'offline-digits', but tinyddpm knows no",
+    "sample.py --weights RUN": "RUN is the folder of a run: leave out --weights",
+    "benchmark.py --device cuda": "device 'cuda': CuPy is not there",
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
     "sample.py RUN --labels 10": "label 10: choose from 0 to 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
@@ -498,6 +505,12 @@ def test_benchmark_asks_nvidia_smi_how_busy_the_gpu_is(benchmark, monkeypatch, t
     player = type("Player", (), {"ask": lambda self, task: asked.append(task)})()
     assert benchmark.busy_share(player, seconds=0.01) == "97 %"
     assert asked and set(asked) == {"train"}
+
+
+def test_benchmark_ends_when_a_player_dies(benchmark):
+    player = benchmark.Player(sys.exit)
+    with pytest.raises(SystemExit, match="died at its task 'train'"):
+        player.ask("train")
 
 
 def test_benchmark_reports_ratios_to_the_faster_opponent(benchmark, capsys):

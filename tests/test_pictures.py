@@ -189,7 +189,7 @@ def test_clock():
 
 def test_durations_in_words():
     seconds = (1, 80, 5000, 6000, 86_000, 400_000, 9e6, 1e8)
-    words = ["a minute", "a minute", "83 minutes", "1.7 hours", "24 hours", "4.6 days"]
+    words = ["a minute or less"] * 2 + ["83.3 minutes", "1.7 hours", "23.9 hours", "4.6 days"]
     assert [in_words(s) for s in seconds] == [*words, "104 days", "3.2 years"]
 
 

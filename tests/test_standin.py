@@ -79,8 +79,8 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
     "data that stayed on the host": (
         _parts, "run.images[i]", "run.dataset.images[i]", "only integers|NumPy|__index__"),
     "an update on the host": (
-        Adam.update, "self.m[part], self.v[part], grad[part]",
-        "self.m[part], self.v[part], grad.get()[part]", "copy waits for the GPU"),
+        Adam.update, "self.v[part], grad[part]",
+        "self.v[part], grad.get()[part]", "copy waits for the GPU"),
 }  # fmt: skip
 
 
@@ -108,6 +108,7 @@ REFUSED = {
     "NumPy's index": lambda x: x[np.array([0])],
     "a list as an index": lambda x: x[[0, 1]],
     "float64 in place": lambda x: x.__iadd__(xp.ones(3)),
+    "a fraction in place of integers": lambda x: xp.arange(3).__iadd__(0.5),
     "int64 times float32": lambda x: x * xp.arange(3),
     "keywords of NumPy's sum": lambda x: x.sum(initial=3),
     "an unknown name": lambda x: xp.sliding_window_view(x, 2),

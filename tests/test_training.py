@@ -390,7 +390,7 @@ def test_a_trained_model_is_what_the_run_averaged_wherever_its_checkpoint_is(fin
     for place in (finished.folder, tmp_path / "mine.npz"):
         trained = load_trained(place)
         assert np.array_equal(trained.theta, finished.ema) and trained.step == 11
-        assert trained.unet.config == UNET and trained.config == CONFIG
+        assert trained.unet.config == UNET and trained.config == finished.config
         assert trained.data == "stripes" and trained.schedule.T == 50
     with pytest.raises(FileNotFoundError, match="name the folder of a run"):
         load_trained(tmp_path)

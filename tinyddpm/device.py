@@ -4,6 +4,8 @@ The only file that says `cupy`; it is imported when it is asked for. All others 
 the arrays that they are given, and the same lines run on both.
 """
 
+import warnings
+
 import numpy as np
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -29,15 +31,18 @@ def module_for(device):
         return np
     try:
         import cupy
-    except ImportError as error:
-        lack = f"CuPy is not there ({error}): type pip install -e '.[cuda13]', or cuda12"
-    else:
-        if cupy.is_available():
-            return cupy
-        lack = "CuPy finds no GPU or no driver: see whether nvidia-smi lists one"
+
+        float(cupy.ones(2) @ cupy.ones(2))  # wants a GPU, its driver and CUDA's libraries
+        return cupy
+    except ModuleNotFoundError:
+        lack = "CuPy is not there: type pip install -e '.[cuda13]', or cuda12 for an older driver"
+    except Exception as error:  # what is missing can be said in many ways
+        lack = f"CuPy cannot compute ({error}): does nvidia-smi list a GPU, and CUDA 13 or 12?"
+        if device == "auto":
+            warnings.warn(f"{lack} Computing on the CPU", stacklevel=2)
     if device == "auto":
         return np
-    raise ValueError(f"device 'cuda': {lack}; or use the device 'cpu'")
+    raise ValueError(f"device 'cuda': {lack} Or use the device 'cpu'")
 
 
 def device_name(xp):
@@ -55,7 +60,8 @@ def to_host(x):
 def random_generator(key, xp=np):
     """A random Generator of `xp` that is a function of `key`, a list of integers from 0 on.
 
-    Both have .random, .standard_normal and .integers; the numbers are not the same.
+    Both have .random, .standard_normal and .integers; the numbers are not the same. CuPy makes 32
+    bits of the key: of 800,000 keys some dozens have the numbers of another one.
     """
     if xp is np:
         return np.random.default_rng(key)

@@ -39,11 +39,11 @@ def draw_final(run, workers, check):
     row = slice(None, None, COLUMNS) if labels is not None else slice(COLUMNS)  # one of each label
     steps = list(_sampling(run, workers, check))
     save_picture(_grid(run, steps[-1].x), _sample_path(run, "final"))
-    save_picture(_spectrum(run, steps[-1].x), _path(run, "spectrum.png"))
     few = [step._replace(x=step.x[row], x0_hat=step.x0_hat[row]) for step in steps]
     save_picture(denoising_strip(noise[row], few, run.schedule), _path(run, "denoising.png"))
     save_gif(moving_picture(noise[row], few, len(noise[row])), _path(run, "denoising.gif"))
     save_picture(_forward_process(run, workers), _path(run, "forward.png"))
+    save_picture(_spectrum(run, steps[-1].x), _path(run, "spectrum.png"))
     _draw_loss(run)
 
 
@@ -84,13 +84,22 @@ def _draw_loss(run):
 
 
 def _spectrum(run, images):
-    """The power spectrum of samples over that of the data: a grid in samples would stand out."""
-    chosen = generator(run.config.seed, "forward").permutation(len(run.dataset.images))[:1000]
-    data = power_spectrum(to_unit(run.dataset.images[chosen]))
-    samples = power_spectrum(to_host(images))
-    ratio, period = spectral_excess(samples, data)
-    title = f"{run.dataset.name}: power of the samples, up to {ratio:,.1f} times the data's"
-    return spectrum(samples, data, f"{title} (at a period of {period:.3g} pixels)")
+    """The power spectrum of samples over that of the data: a grid in samples would stand out.
+
+    As many images of the data say how much of that is chance.
+    """
+    order = generator(run.config.seed, "spectrum").permutation(len(run.dataset.images))
+    real, others = order[: len(images)], order[len(images) :][:1000]
+    if not len(others):
+        others = real
+    samples, real, data = (
+        power_spectrum(to_host(x))
+        for x in (images, *(to_unit(run.dataset.images[i]) for i in (real, others)))
+    )
+    (ratio, period), (chance, _) = spectral_excess(samples, data), spectral_excess(real, data)
+    title = f"{run.dataset.name}: power of the samples, up to {ratio:,.1f} times the data's (period"
+    title = f"{title} {period:.3g} pixels); of as many real images {chance:,.1f} times"
+    return spectrum(samples, data, title)
 
 
 def _noise_and_labels(run):

@@ -30,6 +30,8 @@ class Log:
 
         Raises     FloatingPointError if one of them is no number; the rows end before it
         """
+        if not self.noted:
+            return []
         steps, losses, lengths, rates = zip(*self.noted)
         self.noted = []
         xp = array_module(losses[0])

@@ -25,14 +25,14 @@ class Adam:
     def update(self, theta, grad, lr):
         self.step += 1
         for part in parts_in_cache(theta):
-            m, v, g = self.m[part], self.v[part], grad[part]
+            weights, m, v, g = theta[part], self.m[part], self.v[part], grad[part]
             m *= self.decay1
             m += (1 - self.decay1) * g
             v *= self.decay2
             v += (1 - self.decay2) * g * g
             m_hat = m / (1 - self.decay1**self.step)
             v_hat = v / (1 - self.decay2**self.step)
-            theta[part] -= lr * m_hat / (v_hat**0.5 + self.tiny)
+            weights -= lr * m_hat / (v_hat**0.5 + self.tiny)
 
 
 def clip_by_norm(grad, largest):
@@ -68,7 +68,8 @@ def update_ema(ema, theta, step, decay):
     """
     d = min(decay, (1 + step) / (10 + step))
     for part in parts_in_cache(ema):
-        ema[part] += (1 - d) * (theta[part] - ema[part])
+        average = ema[part]
+        average += (1 - d) * (theta[part] - average)
 
 
 def parts_in_cache(vector):

@@ -86,8 +86,8 @@ def in_words(seconds):
     """About how long that is: "12 minutes", "3.5 hours", "9 days", "1.2 years"."""
     for unit, size in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
-            return f"{seconds / size:.{seconds < 10 * size:d}f} {unit}"
-    return "a minute"
+            return f"{round(seconds / size, 1):.3g} {unit}"
+    return "a minute or less"
 
 
 def clock(seconds):

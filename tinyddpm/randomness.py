@@ -8,7 +8,17 @@ import numpy as np
 
 from .device import random_generator
 
-PURPOSES = ("weights", "order", "training", "digits", "noise", "sampling", "forward", "times")
+PURPOSES = (
+    "weights",
+    "order",
+    "training",
+    "digits",
+    "noise",
+    "sampling",
+    "forward",
+    "times",
+    "spectrum",
+)
 
 
 def generator(seed, purpose, counter=0, part=0, xp=np):

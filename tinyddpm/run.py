@@ -5,6 +5,8 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
+
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import check_choices, from_dict, setting
 from .data import check_dataset
@@ -82,8 +84,9 @@ class Run:
                 f"loss {config.loss!r} of a U-Net with outputs={unet_config.outputs}: this loss "
                 f"wants outputs={outputs}, the second of which are learned variances"
             )
-        self.folder, self.config, self.dataset = Path(folder), config, dataset
-        self.xp = module_for(config.device)
+        self.folder, self.dataset, self.xp = Path(folder), dataset, module_for(config.device)
+        device = "cpu" if self.xp is np else "cuda"  # to go on where it began, see `resume`
+        self.config = dataclasses.replace(config, device=device)
         self.images, self.labels = map(self.xp.asarray, (dataset.images, dataset.labels))
         self.unet = UNet(unet_config)
         self.schedule = SCHEDULES[config.schedule](config.T)

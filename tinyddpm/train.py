@@ -24,11 +24,10 @@ def train(run):
     """
     config = run.config
     learner = Learner(run.unet, run.schedule, config)
-    on_host = run.xp is np
-    fetch_every = 1 if on_host else 50  # steps: to know a loss is to wait for the GPU
+    fetch_every = 1 if run.xp is np else 50  # steps: to know a loss is to wait for the GPU
     with (
         _Interruption() as interruption,
-        Workers(learner, run.theta, min(config.workers, config.batch) if on_host else 1) as workers,
+        Workers(learner, run.theta, min(config.workers, config.batch)) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
         if left := config.steps - run.step:

@@ -58,7 +58,6 @@ class Trained(NamedTuple):
         follows the image's channels. Leaving it ends the processes.
         """
         job = Learner(self.unet, self.schedule, self.config)
-        count = count if self.xp is np else 1
         with Workers(job, self.theta, count) as workers:
             yield partial(workers.spread, "predict", self.theta, self.config.micro_batch)
 

@@ -26,8 +26,8 @@ class Workers:
     job        an object that can be pickled: job.gradient(theta, grad, *part) adds to grad (P,),
                its other methods are called as job.method(theta, *part)
     like       an array with the length, the precision and the device of every theta and grad (P,)
-    count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads.
-               If `like` is on a GPU it must be 1: a GPU has many cores of its own
+    count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads,
+               and so it does on a GPU whatever the count, which has cores enough of its own
 
     Raises     ValueError for a count below 1
 
@@ -38,10 +38,11 @@ class Workers:
     def __init__(self, job, like, count=1):
         if count < 1:
             raise ValueError(f"{count} workers: use 1 or more")
-        self.job, self.count, self.xp = job, count, array_module(like)
+        self.job, self.xp = job, array_module(like)
+        self.count = count if self.xp is np else 1
         self.rows = self.xp.zeros((1, like.size), like.dtype)
         self.processes, self.pipes = [], []
-        if count > 1:
+        if self.count > 1:
             self._start(like.size, like.dtype)
 
     def _start(self, size, dtype):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import tarfile
+from functools import partial
 
 import numpy as np
 
@@ -51,10 +52,12 @@ def load_cifar10(folder=None, split="train", urls=URLS):
     wanted, home = SPLITS[split], data_folder(folder)
     for place in (home / "cifar10" / BATCHES, home / BATCHES, home / "cifar10", home):
         if any((place / name).exists() for name in wanted):
-            return _dataset(_batch_files(place, wanted), wanted)
-    paths = home / "cifar10" / ARCHIVE, home / ARCHIVE
+            contents = _batch_files(place, wanted)
+            original = all(map(_has_sha256, contents.values(), wanted.values()))
+            return _dataset("cifar10" if original else "cifar10-copy", contents)
+    paths, parse = (home / "cifar10" / ARCHIVE, home / ARCHIVE), partial(_read_archive, wanted)
     try:
-        return _dataset(obtain(paths, urls, ARCHIVE_BYTES, _read_archive), wanted)
+        return _dataset("cifar10", obtain(paths, urls, ARCHIVE_BYTES, parse))
     except DataUnavailable as error:
         raise DataUnavailable(
             f"{error}; to use CIFAR-10 without a network, put {ARCHIVE} ({ARCHIVE_BYTES:,} bytes) "
@@ -82,21 +85,21 @@ def _batch_files(place, wanted):
     return contents
 
 
-def _read_archive(packed):
-    """{name: content} of the batch files in the archive; ValueError if it is another archive.
+def _read_archive(wanted, packed):
+    """{name: content} of the batch files wanted of the archive; ValueError if it is another one.
 
     It is read from one end to the other, and nothing is extracted: names and links in it lead
     nowhere.
     """
     if len(packed) != ARCHIVE_BYTES:
         raise ValueError(f"{len(packed):,} bytes, {ARCHIVE_BYTES:,} wanted")
-    if hashlib.sha256(packed).hexdigest() != ARCHIVE_SHA256:
+    if not _has_sha256(packed, ARCHIVE_SHA256):
         raise ValueError("its SHA-256 is not that of CIFAR-10's archive")
-    contents = {}
+    contents = dict.fromkeys(wanted)  # in their order
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r|gz") as archive:
         for member in archive:
             folder, _, name = member.name.rpartition("/")
-            if folder == BATCHES and name in {**TRAIN, **TEST} and member.isfile():
+            if folder == BATCHES and name in wanted and member.isfile():
                 contents[name] = archive.extractfile(member).read()
                 _check_batch(contents[name])
     return contents
@@ -115,10 +118,12 @@ def _records(content):
     return np.frombuffer(content, np.uint8).reshape(RECORDS, -1)
 
 
-def _dataset(contents, wanted):
-    """The Dataset in {name: content}, which tells the original by its SHA-256."""
-    original = all(hashlib.sha256(contents[name]).hexdigest() == wanted[name] for name in wanted)
-    records = np.concatenate([_records(contents[name]) for name in wanted])
+def _has_sha256(content, digest):
+    return hashlib.sha256(content).hexdigest() == digest
+
+
+def _dataset(name, contents):
+    """The Dataset in the batch files {name: content}."""
+    records = np.concatenate([_records(content) for content in contents.values()])
     images = records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1)  # channels last, as all here
-    name = "cifar10" if original else "cifar10-copy"
     return Dataset(name, np.ascontiguousarray(images), records[:, 0].astype(np.int64), LABELS)

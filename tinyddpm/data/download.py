@@ -7,7 +7,8 @@ import urllib.request
 
 from ..progress import Progress
 
-PATIENCE = 6.0  # seconds without a byte, over all mirrors, before a download is given up
+PATIENCE = 6.0  # seconds for the first byte, over all mirrors, before a download is given up
+STALL = 30.0  # seconds between one byte and the next
 
 
 class DataUnavailable(Exception):
@@ -20,45 +21,49 @@ def fetch(name, urls, size, parse):
     Returns (content, parse(content)).
 
     size       about how many bytes to expect; twice as many are refused
-    Raises     DataUnavailable if no mirror has it, or after PATIENCE seconds of silence
+    Raises     DataUnavailable if no mirror has it, or none answers for PATIENCE seconds
+    """
+    reason = "no mirror is known"
+    with Progress(f"fetching {name}", size) as progress:
+        for url in urls:
+            try:
+                content = _read(url, 2 * size, PATIENCE / len(urls), progress)
+                return content, parse(content)
+            except Exception as error:  # a network can fail in more ways than OSError names
+                reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"
+    raise DataUnavailable(f"{name} could not be downloaded ({reason})")
+
+
+def _read(url, most, patience, progress):
+    """What is at a URL, if the first byte comes within `patience` seconds; or some exception.
 
     A thread asks, because looking up a name knows no time limit: if it hangs, it is left behind.
     """
     news = queue.Queue()
-    arguments = (urls, size, parse, news)
-    threading.Thread(target=_ask_mirrors, args=arguments, daemon=True).start()
-    kind = "bytes"
-    with Progress(f"fetching {name}", size) as progress:
-        while True:
-            try:
-                kind, value = news.get(timeout=None if kind == "whole" else PATIENCE)
-            except queue.Empty:
-                kind, value = "failure", f"no answer for {PATIENCE:.0f} seconds"
-            if kind == "failure":
-                raise DataUnavailable(f"{name} could not be downloaded ({value})")
-            if kind == "file":
-                return value
-            progress.show(value)
-
-
-def _ask_mirrors(urls, size, parse, news):
-    """Puts ("bytes", count) again and again, then ("file", its result) or ("failure", why).
-
-    Before it checks a file, which takes as long as it takes, it puts ("whole", count).
-    """
-    reason = "no mirror is known"
-    for url in urls:
-        news.put(("bytes", 0))
+    threading.Thread(target=_download, args=(url, most, news), daemon=True).start()
+    while True:
         try:
-            with urllib.request.urlopen(url, timeout=PATIENCE / len(urls)) as answer:
-                content = bytearray()
-                while piece := answer.read1(1 << 16):
-                    content += piece
-                    if len(content) > 2 * size:
-                        raise ValueError("far more bytes than the file has")
-                    news.put(("bytes", len(content)))
-            news.put(("whole", len(content)))
-            return news.put(("file", (content, parse(content))))
-        except Exception as error:  # a network can fail in more ways than OSError names
-            reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"
-    news.put(("failure", reason))
+            kind, value = news.get(timeout=patience)
+        except queue.Empty:
+            raise TimeoutError(f"no answer for {patience:.0f} seconds") from None
+        if kind == "failure":
+            raise value
+        if kind == "file":
+            return value
+        progress.show(value)
+        patience = STALL
+
+
+def _download(url, most, news):
+    """Puts ("bytes", count) again and again, then ("file", its content) or ("failure", error)."""
+    try:
+        with urllib.request.urlopen(url, timeout=STALL) as answer:
+            content = bytearray()
+            while piece := answer.read1(1 << 16):
+                content += piece
+                if len(content) > most:
+                    raise ValueError("far more bytes than the file has")
+                news.put(("bytes", len(content)))
+        news.put(("file", content))
+    except Exception as error:
+        news.put(("failure", error))

@@ -37,8 +37,9 @@ BLOCKS = {False: "DownBlock2D", True: "AttnDownBlock2D"}  # by whether there is 
 PROCESS = {
     "_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear",
     "beta_start": 0.0001, "beta_end": 0.02, "trained_betas": None, "rescale_betas_zero_snr": False,
-    "prediction_type": "epsilon",
+    "prediction_type": "epsilon", "variance_type": "fixed_small",
 }  # fmt: skip
+VARIANCES = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned_range"]
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")  # both have these defaults
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # their names and ours
 PREDICTS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
@@ -114,13 +115,14 @@ def write_unet_config(config):
 def read_process(given):
     """T, schedule and predicts, as in TrainConfig, from the content of a scheduler_config.json.
 
-    What it says about sampling is left out: clipping, variances, which steps to take.
+    What it says about sampling is left out: clipping, fixed variances, which steps to take.
     Raises     ValueError that names the key if the process is none of ours
     """
     values, check = {**PROCESS, **given}, partial(_check, given, PROCESS)
     for key, choices in (
         ("_class_name", SCHEDULERS), ("beta_schedule", SCHEDULES), ("prediction_type", PREDICTS),
         ("trained_betas", (None,)), ("rescale_betas_zero_snr", (False,)),
+        ("variance_type", VARIANCES),
     ):  # fmt: skip
         check(key, values[key] in tuple(choices), " or ".join(map(repr, choices)))
     T = values["num_train_timesteps"]
