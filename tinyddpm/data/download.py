@@ -29,13 +29,13 @@ def fetch(name, urls, size, parse):
             try:
                 content = _read(url, 2 * size, PATIENCE / len(urls), progress)
                 return content, parse(content)
-            except Exception as error:  # a network can fail in more ways than OSError names
-                reason = f"{urllib.parse.urlsplit(url).netloc}: {getattr(error, 'reason', error)}"
+            except (OSError, ValueError) as error:
+                reason = f"{urllib.parse.urlsplit(url).netloc}: {error}"
     raise DataUnavailable(f"{name} could not be downloaded ({reason})")
 
 
 def _read(url, most, patience, progress):
-    """What is at a URL, if the first byte comes within `patience` seconds; or some exception.
+    """What is at a URL, if the first byte comes within `patience` seconds; or OSError.
 
     A thread asks, because looking up a name knows no time limit: if it hangs, it is left behind.
     """
@@ -47,7 +47,7 @@ def _read(url, most, patience, progress):
         except queue.Empty:
             raise TimeoutError(f"no answer for {patience:.0f} seconds") from None
         if kind == "failure":
-            raise value
+            raise OSError(value)
         if kind == "file":
             return value
         progress.show(value)
@@ -55,7 +55,7 @@ def _read(url, most, patience, progress):
 
 
 def _download(url, most, news):
-    """Puts ("bytes", count) again and again, then ("file", its content) or ("failure", error)."""
+    """Puts ("bytes", count) again and again, then ("file", its content) or ("failure", why)."""
     try:
         with urllib.request.urlopen(url, timeout=STALL) as answer:
             content = bytearray()
@@ -65,5 +65,5 @@ def _download(url, most, news):
                     raise ValueError("far more bytes than the file has")
                 news.put(("bytes", len(content)))
         news.put(("file", content))
-    except Exception as error:
-        news.put(("failure", error))
+    except Exception as error:  # a network can fail in more ways than OSError names
+        news.put(("failure", str(getattr(error, "reason", error))))
