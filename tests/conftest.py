@@ -15,7 +15,7 @@ from tinyddpm import Layout
 def on_the_cpu(request, monkeypatch):
     """Tests compute on the CPU unless they ask for a GPU, so that they do the same everywhere."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that they start
-    if not {"xp", "a_gpu"} & set(request.fixturenames):
+    if not {"xp", "a_gpu", "cupy"} & set(request.fixturenames):
         monkeypatch.setitem(sys.modules, "cupy", None)
 
 

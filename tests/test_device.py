@@ -268,10 +268,10 @@ def test_a_step_of_training_reads_nothing_back(loss, predicts, xp, tmp_path):
     unet = replace(UNET, outputs=1 if loss == "simple" else 2)
     run = Run(unet, config, colours(), tmp_path)
     before = to_host(run.theta).copy()
-    with Workers(Learner(run.unet, run.schedule, config), run.theta) as workers:
-        with no_waiting(xp):
-            for _ in range(2):
-                advance(run, workers)
+    learner = Learner(run.unet, run.schedule.on(xp), config)
+    with Workers(learner, run.theta) as workers, no_waiting(xp):
+        for _ in range(2):
+            advance(run, workers)
     assert len(run.log.settle()) == 2 and np.isfinite(run.log.losses).all()
     assert not np.array_equal(to_host(run.theta), before)
     state = run.theta, run.ema, run.adam.m, run.adam.v, run.images, run.labels
@@ -291,6 +291,28 @@ def test_a_run_learns_draws_and_is_the_one_of_the_cpu(loss, xp, tmp_path):
     if xp is standin.cupy:
         assert close(runs[1].theta, runs[0].theta, 1e-4)
         assert np.allclose(runs[1].log.losses, runs[0].log.losses, rtol=1e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_step_sends_little_to_the_gpu(loss, monkeypatch, tmp_path):
+    """Which images are in the batch; with importance sampling the times and their weights, too."""
+    monkeypatch.setitem(sys.modules, "cupy", standin.cupy)
+    sent, asarray = [], standin.cupy.asarray
+
+    def counting(x, dtype=None):
+        if not isinstance(x, standin.ndarray):
+            sent.append(x)
+        return asarray(x, dtype)
+
+    run = Run(
+        replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss), colours(), tmp_path
+    )
+    learner = Learner(run.unet, run.schedule.on(run.xp), run.config)
+    monkeypatch.setattr(standin.cupy, "asarray", counting)
+    with Workers(learner, run.theta) as workers:
+        advance(run, workers)
+    assert len(sent) == (3 if loss == "vlb" else 1)
+    assert all(len(array) == CONFIG.batch for array in sent)
 
 
 def arrays(run):

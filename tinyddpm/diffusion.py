@@ -3,8 +3,7 @@
 Everywhere   a = √ᾱ_t and b = √(1 - ᾱ_t), so that x_t = a x0 + b eps and a² + b² = 1
 """
 
-import numpy as np
-
+from .device import array_module
 from .schedule import along, at
 
 PREDICTS = ("eps", "x0", "v")
@@ -96,7 +95,9 @@ def log_variance(variance, v, t, schedule):
     low, high = schedule.log_posterior_variance, schedule.log_beta
     if variance == "learned":
         return at(low, t, v) + (v + 1) / 2 * at(high - low, t, v)
-    return at(low if variance == "small" else np.concatenate([low[:2], high[2:]]), t, v)
+    if variance == "large":
+        low = array_module(low).concatenate([low[:2], high[2:]])
+    return at(low, t, v)
 
 
 def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, predicts="eps"):

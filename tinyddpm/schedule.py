@@ -1,5 +1,6 @@
 """How much noise at which time: every table of the papers, for t = 0 .. T."""
 
+import copy
 import math
 import warnings
 
@@ -18,7 +19,7 @@ class Schedule:
         log_beta[t], log_posterior_variance[t]   with log β̃_2 in place of log β̃_1 = log 0
         times[t]      the time step to tell the network: t itself, unless respaced
 
-    All tables are float64 NumPy arrays (T + 1,).
+    All tables are float64 NumPy arrays (T + 1,); see `on`.
     Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
     Source     Ho et al. 2020, equations 4 and 7; β̃_2 for β̃_1 as in its code
     """
@@ -47,6 +48,17 @@ class Schedule:
                 "use larger betas or more steps, so that √ᾱ_T is below 0.01",
                 stacklevel=2,
             )
+
+    def on(self, xp):
+        """The same tables as arrays of `xp`: for training, where no number of them is looked at.
+
+        They need not be sent to the GPU at every step.
+        """
+        there = copy.copy(self)
+        for name, table in vars(self).items():
+            if isinstance(table, np.ndarray):
+                setattr(there, name, xp.asarray(table))
+        return there
 
     @classmethod
     def linear(cls, T=1000):
