@@ -97,8 +97,10 @@ def _spectrum(run, images):
         for x in (images, *(to_unit(run.dataset.images[i]) for i in (real, others)))
     )
     (ratio, period), (chance, _) = spectral_excess(samples, data), spectral_excess(real, data)
-    title = f"{run.dataset.name}: power of the samples, up to {ratio:,.1f} times the data's (period"
-    title = f"{title} {period:.3g} pixels); of as many real images {chance:,.1f} times"
+    title = (
+        f"{run.dataset.name}: samples have up to {ratio:,.1f} times the data's power, at a period"
+    )
+    title = f"{title} of {period:.3g} pixels; as many real images {chance:,.1f} times"
     return spectrum(samples, data, title)
 
 

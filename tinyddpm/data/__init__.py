@@ -6,18 +6,6 @@ from .digits import offline_digits
 from .download import DataUnavailable
 from .mnist import load_mnist
 
-__all__ = [
-    "batch_indices",
-    "check_dataset",
-    "Dataset",
-    "DataUnavailable",
-    "load_cifar10",
-    "load_dataset",
-    "load_mnist",
-    "offline_digits",
-    "to_unit",
-]
-
 
 def load_dataset(name, folder=None, split="train"):
     """The "train" or "test" images of "mnist", "cifar10", "cifar10-copy" or "offline-digits".

@@ -2,11 +2,3 @@
 
 from .safetensors import read_safetensors, write_safetensors
 from .weights import load_diffusers, load_scheduler, save_diffusers
-
-__all__ = [
-    "load_diffusers",
-    "load_scheduler",
-    "read_safetensors",
-    "save_diffusers",
-    "write_safetensors",
-]

@@ -8,16 +8,3 @@ from .embedding import Embedding, Sinusoid
 from .linear import Linear
 from .norm import GroupNorm
 from .resample import Upsample
-
-__all__ = [
-    "Attention",
-    "Conv3x3",
-    "Dropout",
-    "Embedding",
-    "GroupNorm",
-    "Identity",
-    "Linear",
-    "SiLU",
-    "Sinusoid",
-    "Upsample",
-]
