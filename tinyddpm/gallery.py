@@ -89,18 +89,14 @@ def _spectrum(run, images):
     As many images of the data say how much of that is chance.
     """
     order = generator(run.config.seed, "spectrum").permutation(len(run.dataset.images))
-    real, others = order[: len(images)], order[len(images) :][:1000]
-    if not len(others):
-        others = real
-    samples, real, data = (
-        power_spectrum(to_host(x))
-        for x in (images, *(to_unit(run.dataset.images[i]) for i in (real, others)))
+    samples = power_spectrum(to_host(images))
+    real, data = (
+        power_spectrum(to_unit(run.dataset.images[chosen]))
+        for chosen in (order[: len(images)], order[-1000:])
     )
     (ratio, period), (chance, _) = spectral_excess(samples, data), spectral_excess(real, data)
-    title = (
-        f"{run.dataset.name}: samples have up to {ratio:,.1f} times the data's power, at a period"
-    )
-    title = f"{title} of {period:.3g} pixels; as many real images {chance:,.1f} times"
+    title = f"{run.dataset.name}: up to {ratio:,.1f} times the data's power, at period {period:.3g}"
+    title = f"{title}; as many real images: {chance:,.1f} times"
     return spectrum(samples, data, title)
 
 

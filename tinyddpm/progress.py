@@ -83,11 +83,11 @@ def watched(steps, title, total):
 
 
 def in_words(seconds):
-    """About how long that is: "12 minutes", "3.5 hours", "9 days", "1.2 years"."""
+    """How long that is: "about 12 minutes", "about 3.5 hours", "less than two minutes"."""
     for unit, size in (("years", 31_557_600), ("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
-            return f"{round(seconds / size, 1):.3g} {unit}"
-    return "a minute or less"
+            return f"about {round(seconds / size, 1):.3g} {unit}"
+    return "less than two minutes"
 
 
 def clock(seconds):

@@ -31,7 +31,7 @@ def train(run):
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
         if left := config.steps - run.step:
-            print(f"At today's speed that takes about {in_words(left * _step_s(run, workers))}.")
+            print(f"At today's speed that takes {in_words(left * _step_s(run, workers))}.")
         average = None
         while run.step < config.steps:
             if run.step and run.step % config.every == 0:
