@@ -72,11 +72,15 @@ def main():
     if arguments.profile and arguments.device == "cuda":
         sys.exit("error: --profile measures layers on the CPU: leave out --device cuda")
     figures = {}
-    for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
-        if arguments.profile:
-            profile(name, part_size(arguments.micro_batch, np))
-        else:
-            figures |= measure(name, arguments)
+    try:
+        for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
+            if arguments.profile:
+                profile(name, part_size(arguments.micro_batch, np))
+            else:
+                figures |= measure(name, arguments)
+    finally:
+        for player in multiprocessing.active_children():  # of a measurement that failed
+            player.terminate()
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n")
 
@@ -124,11 +128,12 @@ def peak_memory():
 def ours(pipe, name, device, workers, micro_batch):
     """The life of the process that measures tinyddpm."""
     unet_config, batch = NETWORKS[name]
+    arrays = problem(name)
     data = Dataset("noise", np.zeros((batch, *unet_config.image_shape), np.uint8), np.zeros(batch))
     config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
     job, xp = Measured(run.unet, run.schedule, config), run.xp
-    x0, t, eps, theta = map(xp.asarray, problem(name))
+    x0, t, eps, theta = map(xp.asarray, arrays)
 
     def loss_and_gradient():
         losses, grad, size = [], xp.zeros_like(theta), part_size(micro_batch, xp)
@@ -228,7 +233,7 @@ class Player:
     def __init__(self, life, *arguments):
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
-        self.process = context.Process(target=life, args=(there, *arguments), daemon=True)
+        self.process = context.Process(target=life, args=(there, *arguments))
         self.process.start()
         there.close()
 

@@ -1,7 +1,7 @@
 """Learn to draw photographs of 32 × 32 pixels: Ho et al. 2020's recipe, and one for a CPU.
 
     python examples/cifar10.py                          a small network on two CPU cores: a taste
-    python examples/cifar10.py --size paper             the paper's network: on a CPU it takes years
+    python examples/cifar10.py --size paper             the paper's network: months on two cores
     python examples/cifar10.py --classes 0              without labels
     python examples/cifar10.py --resume runs/cifar10    go on where a run was stopped
 

@@ -523,6 +523,7 @@ def test_benchmark_asks_nvidia_smi_how_busy_the_gpu_is(benchmark, monkeypatch, t
 
 def test_benchmark_ends_when_a_player_dies(benchmark):
     player = benchmark.Player(sys.exit)
+    assert not player.process.daemon  # it may have workers
     with pytest.raises(SystemExit, match="died at its task 'train'"):
         player.ask("train")
 
