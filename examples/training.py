@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -106,9 +107,7 @@ def resume(arguments, recipe):
     if fixed:
         raise ValueError(f"{', '.join(fixed)} cannot change when a run is resumed: leave it out")
 
-    def load(name):
-        return load_dataset(name, arguments.data_dir)
-
+    load = partial(load_dataset, folder=arguments.data_dir)
     return Run.resume(arguments.resume, load, **changes)
 
 

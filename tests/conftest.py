@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import sys
 import threading
 
@@ -11,12 +12,16 @@ import pytest
 from tinyddpm import Layout
 
 
+def pytest_configure(config):
+    config.cuda_visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 @pytest.fixture(autouse=True)
 def on_the_cpu(request, monkeypatch):
     """Tests compute on the CPU unless they ask for a GPU, so that they do the same everywhere."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that they start
     if not {"xp", "a_gpu", "cupy"} & set(request.fixturenames):
         monkeypatch.setitem(sys.modules, "cupy", None)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # for the processes that they start
 
 
 @pytest.fixture
@@ -27,6 +32,16 @@ def rng():
 @pytest.fixture
 def layout():
     return Layout()
+
+
+@pytest.fixture(params=["fsync", "replace"])
+def full_disk(request, monkeypatch):
+    """No file can be written to its end: it fails before it is on the disk, or under its name."""
+
+    def fail(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, request.param, fail)
 
 
 def random_theta(layout, rng, dtype=np.float64):

@@ -4,6 +4,7 @@ With CuPy and a GPU each test runs there, too; elsewhere that is skipped, and th
 stricter than CuPy, says whether host and device are kept apart. See `standin.py`.
 """
 
+import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -354,6 +355,16 @@ def test_a_trained_model_draws_the_same_images_on_both_devices(xp, tmp_path):
 
 
 # Which device.
+
+
+def test_tests_of_a_gpu_can_see_one(xp, request):
+    """The others cannot, so that they are the same everywhere; see `on_the_cpu`."""
+    assert sys.modules.get("cupy") is xp
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == request.config.cuda_visible_devices
+
+
+def test_tests_that_want_no_gpu_see_none():
+    assert sys.modules["cupy"] is None and os.environ["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_auto_takes_a_gpu_if_there_is_one_and_says_so(monkeypatch):

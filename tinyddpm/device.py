@@ -35,7 +35,7 @@ def module_for(device):
         float(cupy.ones(2) @ cupy.ones(2))  # wants a GPU, its driver and CUDA's libraries
         return cupy
     except ModuleNotFoundError:
-        lack = "CuPy is not there: type pip install -e '.[cuda13]', or cuda12 for an older driver"
+        lack = "CuPy is not there: type pip install -e '.[cuda13]', or cuda12 for an older driver."
     except Exception as error:  # what is missing can be said in many ways
         lack = f"CuPy cannot compute ({error}): does nvidia-smi list a GPU, and CUDA 13 or 12?"
         if device == "auto":

@@ -13,8 +13,8 @@ class Log:
     To know a number that a GPU computes is to wait until it has done all that it was told before.
     """
 
-    def __init__(self, rows=()):
-        self.rows, self.noted = list(rows), []
+    def __init__(self):
+        self.rows, self.noted = [], []
 
     @property
     def losses(self):

@@ -38,9 +38,9 @@ LABELS = tuple("airplane automobile bird cat deer dog frog horse ship truck".spl
 def load_cifar10(folder=None, split="train", urls=URLS):
     """CIFAR-10's "train" (50,000) or "test" (10,000) images (N, 32, 32, 3) and labels (N,) 0 .. 9.
 
-    In `data_folder(folder)`, or a subfolder cifar10 of it, it takes the batch files
-    (or their folder cifar-10-batches-bin), else the archive that they come in, which it
-    fetches if it is not there. Nothing is unpacked onto the disk.
+    In `data_folder(folder)`, or a subfolder cifar10 of it, it takes the batch files or their folder
+    cifar-10-batches-bin, else the archive that they come in, which it fetches if it is not there.
+    Nothing is unpacked onto the disk.
 
     Batch files of the right format with other content are read, too, but the data set is then
     called "cifar10-copy": what is measured on it is not measured on CIFAR-10.
