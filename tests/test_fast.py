@@ -12,7 +12,7 @@ import pytest
 from conftest import random_theta, read_only
 
 from tinyddpm import Attention, Conv3x3, Tape, UNet, UNetConfig, fast
-from tinyddpm.blocks import NormSiLU
+from tinyddpm.blocks import NormSiLU, UpConv
 from tinyddpm.fast import arithmetic, attention, memory, norm, winograd
 from tinyddpm.gradcheck import jacobian_gap
 from tinyddpm.layers import GroupNorm
@@ -22,6 +22,7 @@ CASES = {  # what makes a layer, and the shapes of its inputs: large enough for 
     "conv, sides that 4 does not divide": (lambda y: Conv3x3(y, "c", 34, 70), [(2, 17, 30, 34)]),
     "conv to one channel": (lambda y: Conv3x3(y, "c", 16, 1), [(2, 28, 28, 16)]),
     "conv, small images": (lambda y: Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
+    "up-sampling and conv": (lambda y: UpConv(y, "u", 24), [(5, 9, 6, 24)]),
     "group norm": (lambda y: GroupNorm(y, "n", 32, 8), [(5, 28, 28, 32)]),
     "group norm, one group, odd sides": (lambda y: GroupNorm(y, "n", 33, 1), [(3, 11, 13, 33)]),
     "group norm and silu": (lambda y: NormSiLU(y, "n", 64, 64), [(7, 14, 14, 64)]),
@@ -61,6 +62,7 @@ def test_speed_paths_are_the_plain_layers(case, layout, rng, monkeypatch, dtype,
 
 SMALL = {  # the same paths on images so small that the whole Jacobian can be checked
     "conv": (winograd, lambda y: Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
+    "up-sampling and conv": (winograd, lambda y: UpConv(y, "u", 2), [(2, 3, 2, 2)]),
     "group norm": (norm, lambda y: GroupNorm(y, "n", 4, 2), [(3, 2, 3, 4)]),
     "group norm and silu": (norm, lambda y: NormSiLU(y, "n", 4, 2), [(3, 2, 2, 4)]),
     "attention": (attention, lambda y: Attention("a", 4, 2), [(2, 6, 4)] * 3),
@@ -72,7 +74,7 @@ SMALL = {  # the same paths on images so small that the whole Jacobian can be ch
 def test_speed_paths_by_the_gradient_check(case, layout, rng, monkeypatch, part):
     """In parts of one image and in one."""
     module, make, shapes = SMALL[case]
-    monkeypatch.setattr(module, "suits", lambda *what: True)
+    monkeypatch.setattr(module, "suits", lambda *what, **how: True)
     monkeypatch.setattr(module, "PART", part, raising=False)
     layer = make(layout)
     inputs = [read_only(rng.standard_normal(shape)) for shape in shapes]
@@ -80,51 +82,60 @@ def test_speed_paths_by_the_gradient_check(case, layout, rng, monkeypatch, part)
     assert jacobian_gap(layer.forward, layer.backward, theta, *inputs) <= 1e-12
 
 
-def filled(function, shape):
-    """What `function(x, out)` writes to `out`, an array of that shape."""
-
-    def filled_out(x):
-        out = np.full(shape, np.nan)
-        function(x, out)
-        return out
-
-    return filled_out
+@pytest.fixture(params=winograd.POINTS)
+def m(request, monkeypatch):
+    """Tiles of m×m, whatever would make the least work."""
+    monkeypatch.setattr(winograd, "POINTS", {request.param: winograd.POINTS[request.param]})
+    winograd.maps.cache_clear()
+    yield request.param
+    winograd.maps.cache_clear()
 
 
-MAPS = {  # Winograd's, of images (2, 7, 9, 3) in 2 · 2 · 3 tiles: there, back, what goes there
-    "tiles": (
-        winograd.to_tiles,
-        filled(winograd.to_tiles_transposed, (2, 7, 9, 3)),
-        (2, 7, 9, 3),
-    ),
-    "products": (winograd.to_products, winograd.to_products_transposed, (3, 3, 4, 5)),
-    "outputs": (
-        filled(winograd.from_products, (2, 7, 9, 3)),
-        winograd.from_products_transposed,
-        (36, 12, 3),
-    ),
-}
+ROUNDING = {4: 1e-5, 5: 1e-5, 6: 2e-5, 7: 5e-5, 8: 2e-4}  # the most in float32, for each m
 
 
-@pytest.mark.parametrize("name", MAPS)
-def test_the_maps_back_are_the_transposes(name, rng):
-    there, back, shape = MAPS[name]
-    x = rng.standard_normal(shape)
-    image = there(x).copy()
-    y = rng.standard_normal(image.shape)
-    assert np.vdot(image, y) == pytest.approx(np.vdot(x, back(y)), rel=1e-12)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_winograd_with_every_size_of_tiles(m, layout, rng, monkeypatch, dtype):
+    conv = Conv3x3(layout, "c", 64, 64)
+    theta = random_theta(layout, rng, dtype)
+    x, dy = rng.standard_normal((2, 2, 18, 21, 64)).astype(dtype)
+    by_tiles = run(conv, theta, [x], dy)
+    B, _, A = winograd.maps(2, 18, 21, 1, np.dtype(dtype))
+    assert B.tiles == A.tiles == -(-18 // m) * -(-21 // m)
+    monkeypatch.setattr(fast, "ON", False)
+    gate = ROUNDING[m] if dtype is np.float32 else 1e-10
+    for one, other in zip(by_tiles, run(conv, theta, [x], dy)):
+        assert np.abs(one - other).max() <= gate * np.abs(other).max()
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_the_maps_back_are_the_transposes(m, copies, rng):
+    B, G, A = winograd.maps(3, 10, 14, copies, np.dtype(float))
+    W = rng.standard_normal((3, 3, 4, 5))
+    U = winograd.kernel_to_points(G, W)
+    dU = rng.standard_normal(U.shape)
+    back = winograd.kernel_from_points(G, dU)
+    assert np.vdot(U, dU) == pytest.approx(np.vdot(W, back), rel=1e-12)
+    for one, shape in (B, (3, 10 // copies, 14 // copies, 2)), (A, (3, 10, 14, 2)):
+        images, d_images = rng.standard_normal(shape), np.full(shape, np.nan)
+        points = one.forward(images, "V").copy()
+        d_points = rng.standard_normal(points.shape)
+        one.backward(d_points, d_images)
+        assert np.vdot(points, d_points) == pytest.approx(np.vdot(images, d_images), rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    "shape, d, stride, wanted",
+    "shape, stride, copies, wanted",
     [
-        ((1, 28, 28, 32), 32, 1, True), ((1, 28, 28, 32), 32, 2, False),
-        ((1, 28, 28, 16), 1, 1, True), ((1, 28, 28, 1), 32, 1, False),
-        ((7, 7, 7, 64), 64, 1, False), ((8, 7, 7, 64), 64, 1, True),
+        ((1, 28, 28, 32), 1, 1, True), ((1, 28, 28, 32), 2, 1, False),
+        ((1, 28, 28, 16), 1, 1, True), ((1, 28, 28, 1), 1, 1, False),
+        ((3, 7, 7, 64), 1, 1, False), ((3, 7, 7, 64), 1, 2, True),
+        ((1, 64, 64, 32), 1, 1, True), ((1, 64, 64, 32), 1, 2, False),
     ],
 )  # fmt: skip
-def test_winograd_is_taken_where_it_pays(shape, d, stride, wanted):
-    assert winograd.suits(np.zeros(shape), np.zeros((3, 3, shape[-1], d)), stride) == wanted
+def test_winograd_is_taken_where_it_pays(shape, stride, copies, wanted):
+    W = np.zeros((3, 3, shape[-1], 8))
+    assert winograd.suits(np.zeros(shape), W, stride, copies) == wanted
 
 
 @pytest.mark.parametrize(

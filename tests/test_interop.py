@@ -38,9 +38,10 @@ def assert_same_answers(unet, theta, question, answers, near, folder):
 
     question   x, t from 0, and the gradient of the output; x decides the precision
     answers    the output, and the gradients of x and of every weight by its name in diffusers
-    near       largest distance of two arrays, as a share of their length. The tiniest gradients,
-               below 0.001 of the whole, are as exact as larger ones, so of these 0.001 counts.
-               Attention does not see the biases of its keys: their gradients are only noise
+    near       largest distance of two arrays, as a share of their length; of the gradients of
+               weights, four times that. The tiniest of these, below 0.001 of the whole, are as
+               exact as larger ones, so of these 0.001 counts. Attention does not see the biases
+               of its keys: their gradients are only noise
     """
     (x, t, d_out), (output, dx, grads) = question, answers
     theta, grad = theta.astype(x.dtype), np.zeros(theta.shape, x.dtype)
@@ -55,7 +56,7 @@ def assert_same_answers(unet, theta, question, answers, near, folder):
         if name.endswith("to_k.bias"):
             assert np.abs([ours[name], wanted]).max() < 1e-6 * np.abs(grad).max(), name
         else:
-            assert distance(ours[name], wanted, least) < near, name
+            assert distance(ours[name], wanted, least) < 4 * near, name
 
 
 def distance(ours, wanted, least=0):

@@ -2,6 +2,7 @@
 
 from .device import array_module
 from .fast import norm as fast
+from .fast import winograd
 from .layers import Attention, Conv3x3, Dropout, GroupNorm, Identity, Linear, SiLU, Upsample
 from .tape import SILENT
 
@@ -135,7 +136,9 @@ class Stage:
 class UpConv:
     """Twice the size: nearest-neighbour copies, smoothed by a convolution.
 
-    y = conv(upsample(x))       x (N, H, W, C)   y (N, 2H, 2W, C)
+        y = conv(upsample(x))                        x (N, H, W, C)   y (N, 2H, 2W, C)
+
+    Fast       where `winograd.suits`, from x to y without the larger image in between
     """
 
     def __init__(self, layout, name, channels):
@@ -143,10 +146,14 @@ class UpConv:
         self.conv = Conv3x3(layout, f"{name}.conv", channels, channels)
 
     def forward(self, x, tape):
+        if winograd.suits(x, self.conv.W, copies=2):
+            return winograd.forward(self.conv, x, tape, copies=2)
         h = self.upsample.forward(x, tape)
         return self.conv.forward(h, tape)
 
     def backward(self, dy, tape):
+        if winograd.suits(dy, self.conv.W):
+            return winograd.backward(self.conv, dy, tape, copies=2)
         dh = self.conv.backward(dy, tape)
         return self.upsample.backward(dh, tape)
 

@@ -31,22 +31,22 @@ class Conv3x3:
         self.b = layout.add(f"{name}.b", (c_out,), zeros)
 
     def forward(self, x, tape):
+        if winograd.suits(x, self.W, self.stride):
+            return winograd.forward(self, x, tape)
         n, h, w, _ = x.shape
         if h % self.stride or w % self.stride:
             raise ValueError(f"{self.name}: {h}×{w} pixels cannot be halved; use even sides")
         W, b = self.W.of(tape.theta), self.b.of(tape.theta)
         tape.push(self, x)
-        if winograd.suits(x, W, self.stride):
-            return winograd.forward(x, W, b)
         rows = _rows(x, self.before, self.stride)
         y = sum((product(row, w) for row, w in zip(rows, W.reshape(3, -1, len(b)))), start=b)
         return y.reshape(n, h // self.stride, w // self.stride, -1)
 
     def backward(self, dy, tape):
+        if winograd.suits(dy, self.W, self.stride):
+            return winograd.backward(self, dy, tape)
         x = tape.pop(self)
         W, dW, db = self.W.of(tape.theta), self.W.of(tape.grad), self.b.of(tape.grad)
-        if winograd.suits(dy, W, self.stride):
-            return winograd.backward(dy, x, W, dW, db)
         dy = dy.reshape(-1, dy.shape[-1])
         db += sum_rows(dy)  # rule 3
         for row, dw in zip(_rows(x, self.before, self.stride), dW):
