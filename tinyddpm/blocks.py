@@ -1,8 +1,9 @@
 """What the U-Net is built of: layers in a row, and the places where ways part and meet again."""
 
-from .device import array_module
+from .device import array_module, sum_rows
 from .fast import norm as fast
 from .fast import winograd
+from .fast.arithmetic import add_to_rows
 from .layers import Attention, Conv3x3, Dropout, GroupNorm, Identity, Linear, SiLU, Upsample
 from .tape import SILENT
 
@@ -57,20 +58,23 @@ class ResBlock:
     def forward(self, x, emb, tape):
         h = self.norm1.forward(x, tape)
         h = self.conv1.forward(h, tape)
-        h = h + self.shift.forward(emb, tape)[:, None, None, :]
+        h = add_to_rows(h, self.shift.forward(emb, tape))
         h = self.norm2.forward(h, tape)
         h = self.dropout.forward(h, tape)
         h = self.conv2.forward(h, tape)
-        return h + self.skip.forward(x, tape)
+        h += self.skip.forward(x, tape)
+        return h
 
     def backward(self, dy, tape):
         dx = self.skip.backward(dy, tape)
         dh = self.conv2.backward(dy, tape)
         dh = self.dropout.backward(dh, tape)
         dh = self.norm2.backward(dh, tape)
-        demb = self.shift.backward(dh.sum(axis=(1, 2)), tape)  # rule 3
+        demb = self.shift.backward(sum_rows(dh.reshape(len(dh), -1, dh.shape[-1])), tape)  # rule 3
         dh = self.conv1.backward(dh, tape)
-        return dx + self.norm1.backward(dh, tape), demb  # rule 2; not `+=`: dx may be dy itself
+        dh = self.norm1.backward(dh, tape)
+        dh += dx  # rule 2; not the other way round: dx may be dy itself
+        return dh, demb
 
 
 class AttentionBlock:
@@ -98,17 +102,20 @@ class AttentionBlock:
         k = self.k.forward(a, tape)
         v = self.v.forward(a, tape)
         a = self.attention.forward(q, k, v, tape)
-        a = self.out.forward(a, tape)
-        return x + a.reshape(x.shape)
+        a = self.out.forward(a, tape).reshape(x.shape)
+        a += x
+        return a
 
     def backward(self, dy, tape):
         n, h, w, c = dy.shape
         da = self.out.backward(dy.reshape(n, h * w, c), tape)
         dq, dk, dv = self.attention.backward(da, tape)
         da = self.v.backward(dv, tape)
-        da = da + self.k.backward(dk, tape)
-        da = da + self.q.backward(dq, tape)
-        return dy + self.norm.backward(da.reshape(dy.shape), tape)
+        da += self.k.backward(dk, tape)
+        da += self.q.backward(dq, tape)
+        da = self.norm.backward(da.reshape(dy.shape), tape)
+        da += dy
+        return da
 
 
 class Stage:
@@ -173,4 +180,4 @@ class Concat:
 
     def backward(self, dy, tape):
         c = tape.pop(self)
-        return dy[..., :c], dy[..., c:]
+        return dy[..., :c].copy(), dy[..., c:]  # copied into one piece: most is done with this one

@@ -176,11 +176,14 @@ class UNet:
             demb = demb + d
         for stages, half in reversed(self.down):
             if half:
-                dh = half.backward(dh + dskips.pop(), tape)
+                dh += dskips.pop()  # rule 2: a skip is a second use
+                dh = half.backward(dh, tape)
             for stage in reversed(stages):
-                dh, d = stage.backward(dh + dskips.pop(), tape)  # rule 2: a skip is a second use
+                dh += dskips.pop()
+                dh, d = stage.backward(dh, tape)
                 demb = demb + d
-        dx_t = self.conv_in.backward(dh + dskips.pop(), tape)
+        dh += dskips.pop()
+        dx_t = self.conv_in.backward(dh, tape)
         self.condition.backward(demb, tape)
         return dx_t
 

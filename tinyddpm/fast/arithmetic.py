@@ -40,6 +40,14 @@ def along_rows(operation, a, vector, out):
     return out
 
 
+def add_to_rows(a, vector):
+    """a + vector for all pixels of an image: a (N, H, W, C), vector (N, C). May write to `a`."""
+    if not (usable(a) and np.can_cast(vector.dtype, a.dtype)):
+        return a + vector[:, None, None, :]
+    pixels = a.reshape(len(a), -1, a.shape[-1])
+    return along_rows(np.add, pixels, vector, pixels).reshape(a.shape)
+
+
 @lru_cache
 def _rows_at_once(m, k, n):
     """The most rows that divide m and are SMALL together; all of them if that is less than 16."""
