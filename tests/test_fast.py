@@ -60,6 +60,20 @@ def test_speed_paths_are_the_plain_layers(case, layout, rng, monkeypatch, dtype,
             assert np.abs(one - other).max() <= gate * np.abs(other).max()
 
 
+@pytest.mark.parametrize("shift", [-30, 30])
+def test_attention_with_scores_far_from_zero(shift, layout, rng, monkeypatch):
+    """Up to 700 above and below: e to that power is no float32."""
+    q, k, v = rng.standard_normal((3, 2, 80, 16)).astype(np.float32)
+    q[..., 0], k[:, :, 0] = shift, 50 + 40 * rng.standard_normal((2, 80))
+    layer, dy = Attention("a", 16, 1), rng.standard_normal((2, 80, 16)).astype(np.float32)
+    assert np.abs(q @ k.mT / 4).max() > 700
+    by_speed_path = run(layer, np.zeros(0, np.float32), [q, k, v], dy)
+    monkeypatch.setattr(fast, "ON", False)
+    for one, other in zip(by_speed_path, run(layer, np.zeros(0, np.float32), [q, k, v], dy)):
+        assert np.isfinite(one).all()
+        assert one == pytest.approx(other, abs=1e-4)
+
+
 SMALL = {  # the same paths on images so small that the whole Jacobian can be checked
     "conv": (winograd, lambda y: Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
     "up-sampling and conv": (winograd, lambda y: UpConv(y, "u", 2), [(2, 3, 2, 2)]),

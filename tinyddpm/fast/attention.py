@@ -1,9 +1,10 @@
 """Attention image by image, so that the scores of one stay in a core's cache.
 
-With E = exp(score - its row's maximum) and r = 1 / Σ E, A = r E is never written down:
+With E = exp(score) and r = 1 / Σ E, A = r E is never written down:
 
     y = r (E v)      dscore = E (r dA - r Σ A dA)      Σ A dA = Σ y dy, which has d terms, not S
 
+Only where scores are far from 0 is their row's maximum taken away from them first.
 Source     the second sum: Dao et al. 2022, arXiv:2205.14135, appendix B
 """
 
@@ -12,6 +13,8 @@ import numpy as np
 from . import usable
 from .arithmetic import product
 from .memory import empty, scratch
+
+FAR = 60  # e to this power, and to its negative, times many pixels are well within float32
 
 
 def suits(q):
@@ -26,7 +29,8 @@ def forward(layer, q, k, v, tape):
     r, y = np.empty((*q.shape[:3], 1), q.dtype), empty(q.shape, q.dtype)
     for i in range(len(q)):
         product(q[i] * scale, k[i].mT, out=E[i])
-        E[i] -= E[i].real.max(axis=-1, keepdims=True)
+        if max(E[i].real.max(), -E[i].real.min()) > FAR:
+            E[i] -= E[i].real.max(axis=-1, keepdims=True)
         np.exp(E[i], out=E[i])
         r[i] = 1 / (E[i] @ np.ones((s, 1), q.dtype))
         product(E[i], v[i], out=y[i])
