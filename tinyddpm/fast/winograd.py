@@ -9,12 +9,13 @@ With many tiles and channels, the product is k² matrix products (tiles, C) · (
 along one side of an image, B is one matrix, mostly zeros, that multiplies the image where it lies:
 this takes less time than cutting the windows out. The zeros around the image are columns that this
 matrix does not have, and an image of which every pixel is taken twice is only another matrix.
-Backward goes through the transposes of the same maps, in the opposite order (rules 4 and 5).
+Backward goes through the transposes of the same maps, in the opposite order (rules 4 and 5), and
+finds V on the tape: to make it again from x takes longer than to fetch it.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4; that rounding depends on the points:
            Barabasz et al. 2018, arXiv:1803.10986 (these were found by trying simple fractions)
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -48,30 +49,31 @@ def suits(x, W, stride=1, copies=1):
 def forward(conv, x, tape, copies=1):
     """y (N, H, W, D) of a convolution, of x (N, H / copies, W / copies, C) made so much larger."""
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
-    tape.push(conv, x)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
     B, G, A = maps(*y.shape[:3], copies, y.real.dtype)
-    U = kernel_to_points(G, W)
+    U, kept = kernel_to_points(G, W), []
     for cut in _parts(x, B, U):
-        V = B.forward(x[cut], "V")
+        V = B.forward(x[cut], partial(scratch, "V") if tape.grad is None else empty)
         M = np.matmul(V, U, out=scratch("M", (*V.shape[:3], len(b)), x.dtype))
         A.backward(M, y[cut])
         pixels = y[cut].reshape(1, -1, len(b))
         along_rows(np.add, pixels, b, pixels)
+        kept.append((cut, V))
+    tape.push(conv, (x.shape, kept))
     return y
 
 
 def backward(conv, dy, tape, copies=1):
     """dx, of the shape of x; adds to the gradients of W and b."""
-    x, W = tape.pop(conv), conv.W.of(tape.theta)
+    (shape, kept), W = tape.pop(conv), conv.W.of(tape.theta)
     dW, db = conv.W.of(tape.grad), conv.b.of(tape.grad)
-    x, dy = (a.astype(np.result_type(dy, W), copy=False) for a in (x, dy))
+    dy = dy.astype(np.result_type(dy, W), copy=False)
     B, G, A = maps(*dy.shape[:3], copies, dy.real.dtype)
-    U_T, dx = kernel_to_points(G, W.swapaxes(2, 3)), empty(x.shape, dy.dtype)
+    U_T, dx = kernel_to_points(G, W.swapaxes(2, 3)), empty(shape, dy.dtype)
     db += sum_rows(dy.reshape(-1, len(db)))  # rule 3
-    for cut in _parts(x, B, U_T):
-        V, dM = B.forward(x[cut], "V"), A.forward(dy[cut], "M")
+    for cut, V in kept:
+        dM = A.forward(dy[cut], partial(scratch, "M"))
         dU = np.matmul(V.mT, dM, out=scratch("U", (*V.shape[:2], *W.shape[2:]), dy.dtype))
         dW += kernel_from_points(G, dU)
         dV = np.matmul(dM, U_T, out=scratch("V", V.shape, dy.dtype))
@@ -103,10 +105,10 @@ class Map:
         self.k, self.tiles = len(down), down.shape[1] * across.shape[1]  # of one image
         self.down, self.across = (np.concatenate(side) for side in (down, across))
 
-    def forward(self, images, name):
-        """The points of images, in the scratch of that name."""
+    def forward(self, images, new):
+        """The points of images, in an array that is new(shape, dtype)."""
         n, c = len(images), images.shape[-1]
-        V = scratch(name, (self.k, self.k, n * self.tiles, c), images.dtype)
+        V = new((self.k, self.k, n * self.tiles, c), images.dtype)
         rows = np.matmul(self.across, images, out=self._rows(images))
         np.matmul(self.down, self._by_column(rows), out=self._by_image(V, n))
         return V
