@@ -32,12 +32,23 @@ def product(a, b, plus=None, out=None):
 
 def along_rows(operation, a, vector, out):
     """operation(a, vector) for each row: a, out (N, S, C), vector (N, C) or (C,). Returns `out`."""
-    n, s, c = a.shape
-    together = _rows_in_a_run(s, c)
-    shape = (n, s // together, together * c)
-    vector = vector.reshape(-1, 1, c).repeat(together, axis=1).reshape(-1, 1, shape[-1])
-    operation(a.reshape(shape), vector, out=out.reshape(shape))
+    a, run = in_runs(a)
+    operation(a, run(vector), out=out.reshape(a.shape))
     return out
+
+
+def in_runs(images):
+    """A view of images (N, ..., C) with several pixels in a row, (N, S / k, k C), and a function.
+
+    The function repeats a vector (N, C) or (C,) as often: (N, 1, k C) or (1, k C).
+    """
+    n, c = len(images), images.shape[-1]
+    k = _rows_in_a_run(images[0].size // c, c)
+
+    def run(vector):
+        return vector.reshape(-1, 1, c).repeat(k, axis=1).reshape(-1, 1, k * c)
+
+    return images.reshape(n, -1, k * c), run
 
 
 def add_to_rows(a, vector):
