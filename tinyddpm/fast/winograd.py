@@ -21,7 +21,6 @@ import numpy as np
 
 from ..device import sum_rows
 from . import usable
-from .arithmetic import along_rows
 from .memory import empty, parts, scratch
 
 POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
@@ -56,9 +55,7 @@ def forward(conv, x, tape, copies=1):
     for cut in _parts(x, B, U):
         V = B.forward(x[cut], partial(scratch, "V") if tape.grad is None else empty)
         M = np.matmul(V, U, out=scratch("M", (*V.shape[:3], len(b)), x.dtype))
-        A.backward(M, y[cut])
-        pixels = y[cut].reshape(1, -1, len(b))
-        along_rows(np.add, pixels, b, pixels)
+        A.backward(M, y[cut], plus=b)
         kept.append((cut, V))
     tape.push(conv, (x.shape, kept))
     return y
@@ -104,24 +101,27 @@ class Map:
     def __init__(self, down, across):
         self.k, self.tiles = len(down), down.shape[1] * across.shape[1]  # of one image
         self.down, self.across = (np.concatenate(side) for side in (down, across))
+        self.across_and_one = np.vstack([self.across, np.ones_like(self.across[:1])])
 
     def forward(self, images, new):
         """The points of images, in an array that is new(shape, dtype)."""
-        n, c = len(images), images.shape[-1]
+        n, h, _, c = images.shape
         V = new((self.k, self.k, n * self.tiles, c), images.dtype)
-        rows = np.matmul(self.across, images, out=self._rows(images))
+        rows = scratch("rows", (n, h, len(self.across), c), images.dtype)
+        np.matmul(self.across, images, out=rows)
         np.matmul(self.down, self._by_column(rows), out=self._by_image(V, n))
         return V
 
-    def backward(self, V, images):
-        """The transpose: sets every pixel to the sum of all that it was mapped to (rule 2)."""
-        rows = self._rows(images)
-        np.matmul(self.down.T, self._by_image(V, len(images)), out=self._by_column(rows))
-        np.matmul(self.across.T, rows, out=images)
+    def backward(self, V, images, plus=0):
+        """The transpose: sets every pixel to the sum of all that it was mapped to (rule 2).
 
-    def _rows(self, images):
+        `plus` (C,) is added to every pixel: it is one more row, that goes to all pixels.
+        """
         n, h, _, c = images.shape
-        return scratch("rows", (n, h, len(self.across), c), images.dtype)
+        rows = scratch("rows", (n, h, len(self.across) + 1, c), images.dtype)
+        np.matmul(self.down.T, self._by_image(V, n), out=self._by_column(rows[:, :, :-1]))
+        rows[:, :, -1] = plus
+        np.matmul(self.across_and_one.T, rows, out=images)
 
     def _by_column(self, rows):
         """A view (k, N, H, tiles across · C)."""
