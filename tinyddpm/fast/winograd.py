@@ -31,7 +31,7 @@ POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
     8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),  # 2e-5; of the plain convolution 3e-7
 }
 KERNEL = 20  # the work that a kernel's map makes, in tiles
-PART = 1 << 20  # bytes of V that are worked on at once: half of a core's cache
+PART = 1 << 19  # bytes of V that are worked on at once: a quarter of a core's cache
 
 
 def suits(x, W, stride=1, copies=1):
@@ -158,9 +158,9 @@ def _along(side, matrix, m, first, copies, dtype):
 
 
 def _parts(x, B, U):
-    """Slices of about as many images x each, such that V is not much more than PART, or than U."""
+    """Slices of about as many images x each, with V no more than PART, or than half of U."""
     size = B.k**2 * B.tiles * max(U.shape[2:]) * x.itemsize
-    return parts(len(x), size, max(PART, U.nbytes))
+    return parts(len(x), size, max(PART, U.nbytes // 2))
 
 
 def _tiles(side, m):
