@@ -63,6 +63,7 @@ class Workers:
     def gradient(self, theta, parts):
         """job.gradient for every part; returns (answers, grad): in order, and summed up (P,).
 
+        The next call writes to the same grad.
         Raises     as `map`
         """
         if self.count == 1:
@@ -70,7 +71,10 @@ class Workers:
             answers = [self.job.gradient(theta, self.rows[0], *part) for part in parts]
         else:
             answers = self._share_out("gradient", theta, parts)
-        return answers, self.rows.sum(axis=0)
+        grad = self.rows[0]
+        for row in self.rows[1:]:
+            grad += row
+        return answers, grad
 
     def map(self, method, theta, parts):
         """job.method(theta, *part) for every part; returns the answers in order.
