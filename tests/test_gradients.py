@@ -95,6 +95,41 @@ def test_full_jacobian_of_every_layer(case, derivative, gate, rng):
     assert gap <= gate
 
 
+IN_PLACE = {  # what returns an array that may be written to: small for the plain path, then large
+    "conv": (lambda y, c: Conv3x3(y, "c", c, c), []),
+    "conv, stride 2": (lambda y, c: Conv3x3(y, "c", c, c, stride=2), []),
+    "linear": (lambda y, c: Linear(y, "l", c, c), []),
+    "group norm": (lambda y, c: GroupNorm(y, "n", c, 2), []),
+    "norm and silu": (lambda y, c: NormSiLU(y, "n", c, 2), []),
+    "up and conv": (lambda y, c: UpConv(y, "u", c), []),
+    "residual block": (lambda y, c: ResBlock(y, "r", c, c, 3, 2), [3]),
+    "attention block": (lambda y, c: AttentionBlock(y, "a", c, 2), []),
+}
+
+
+@pytest.mark.parametrize("side, c", [(2, 2), (12, 16)])
+@pytest.mark.parametrize("case", IN_PLACE)
+def test_nobody_holds_what_a_layer_returns(case, side, c, rng):
+    """Its output and its input's gradient may be written to: sums of blocks are."""
+    make, more = IN_PLACE[case]
+    layer = make(layout := Layout(), c)
+    theta = random_theta(layout, rng)
+    inputs = [read_only(rng.standard_normal((4, side, side, c)))]
+    inputs += [read_only(rng.standard_normal((4, size))) for size in more]
+    results = []
+    for spoil in (False, True):
+        tape = Tape(theta, np.zeros_like(theta))
+        y = layer.forward(*inputs, tape)
+        dy = read_only(np.ones(y.shape))
+        if spoil:
+            y[...] = np.nan
+        dx = layer.backward(dy, tape)
+        dx = dx if isinstance(dx, tuple) else (dx,)
+        assert not any(np.shares_memory(d, dy) or not d.flags.writeable for d in dx)
+        results.append([*dx, tape.grad])
+    assert all(map(np.array_equal, *results))
+
+
 @pytest.mark.parametrize("name", ["W", "b", "x"])
 def test_a_gradient_that_is_wrong_by_a_millionth_is_rejected(name, rng):
     class Wrong(Conv3x3):

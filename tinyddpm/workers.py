@@ -63,7 +63,7 @@ class Workers:
     def gradient(self, theta, parts):
         """job.gradient for every part; returns (answers, grad): in order, and summed up (P,).
 
-        The next call writes to the same grad.
+        grad is memory of the workers: the caller may write to it, the next call does.
         Raises     as `map`
         """
         if self.count == 1:

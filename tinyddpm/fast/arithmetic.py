@@ -25,38 +25,31 @@ def product(a, b, plus=None, out=None):
     parts = (*lead, m // rows, rows)
     b = np.ascontiguousarray(b)[..., None, :, :]
     np.matmul(a.reshape(*parts, k), b, out=out.reshape(*parts, n))
-    if plus is not None:
-        along_rows(np.add, out.reshape(1, -1, n), plus, out)
-    return out
-
-
-def along_rows(operation, a, vector, out):
-    """operation(a, vector) for each row: a, out (N, S, C), vector (N, C) or (C,). Returns `out`."""
-    a, run = in_runs(a)
-    operation(a, run(vector), out=out.reshape(a.shape))
-    return out
-
-
-def in_runs(images):
-    """A view of images (N, ..., C) with several pixels in a row, (N, S / k, k C), and a function.
-
-    The function repeats a vector (N, C) or (C,) as often: (N, 1, k C) or (1, k C).
-    """
-    n, c = len(images), images.shape[-1]
-    k = _rows_in_a_run(images[0].size // c, c)
-
-    def run(vector):
-        return vector.reshape(-1, 1, c).repeat(k, axis=1).reshape(-1, 1, k * c)
-
-    return images.reshape(n, -1, k * c), run
+    return out if plus is None else add_to_rows(out.reshape(1, 1, -1, n), plus).reshape(out.shape)
 
 
 def add_to_rows(a, vector):
-    """a + vector for all pixels of an image: a (N, H, W, C), vector (N, C). May write to `a`."""
+    """a + vector for all pixels of an image: a (N, H, W, C), vector (N, C) or (C,).
+
+    In the memory of `a`, if that is in one piece and precise enough.
+    """
     if not (usable(a) and np.can_cast(vector.dtype, a.dtype)):
-        return a + vector[:, None, None, :]
-    pixels = a.reshape(len(a), -1, a.shape[-1])
-    return along_rows(np.add, pixels, vector, pixels).reshape(a.shape)
+        return a + vector[..., None, None, :]
+    runs = in_runs(a)
+    return np.add(runs, repeated(vector, runs), out=runs).reshape(a.shape)
+
+
+def in_runs(images):
+    """Images (N, H, W, C) as rows of k pixels, about RUN numbers: (N, H W / k, k C)."""
+    n, c = len(images), images.shape[-1]
+    k = _rows_in_a_run(images[0].size // c, c)
+    return images.reshape(n, -1, k * c)
+
+
+def repeated(vector, runs):
+    """A vector (N, C) or (C,) for each pixel of a row of `runs`: (N, 1, k C) or (1, 1, k C)."""
+    c, length = vector.shape[-1], runs.shape[-1]
+    return vector.reshape(-1, 1, c).repeat(length // c, axis=1).reshape(-1, 1, length)
 
 
 @lru_cache

@@ -14,7 +14,7 @@ from . import usable
 from .arithmetic import product
 from .memory import empty, scratch
 
-FAR = 60  # e to this power, and to its negative, times many pixels are well within float32
+FAR = 20  # e to this power, and to its negative, leave float32 room for tiny gradients
 
 
 def suits(q):

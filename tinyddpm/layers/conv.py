@@ -19,7 +19,7 @@ class Conv3x3:
     Backward   dW_i = Σ rows_i(x)ᵀ dy      db = Σ dy
                dx = Σ rows_iᵀ(dy W_iᵀ): a pixel is in many patches, whose gradients add
     Keeps      x; the rows, each three times its size, are cut again when they are needed
-    Fast       where `winograd.suits`, the same numbers by another way, which keeps other things
+    Fast       where `winograd.suits`, the same numbers by another way; keeps 1.6 to 2.3 times x
     Raises     ValueError for stride 2 if H or W is odd
     Source     padding of stride 2 as in Ho et al. 2020's code
     """
