@@ -180,4 +180,5 @@ def _parts(x, B, U):
 
 
 def _tiles(h, w, m):
+    """How many tiles of m×m cover (h, w)."""
     return -(-h // m) * -(-w // m)
