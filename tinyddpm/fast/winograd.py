@@ -58,7 +58,7 @@ def forward(conv, x, tape, copies=1):
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
-    B, G, A = maps(best_m(*y.shape[:3]), *y.shape[1:3], copies, y.real.dtype)
+    B, G, A = _maps_for(y, copies)
     U, kept = kernel_to_points(G, W), []
     new = partial(scratch, "V") if tape.grad is None else empty
     for cut in _parts(x, B, U):
@@ -75,7 +75,7 @@ def backward(conv, dy, tape, copies=1):
     (shape, kept), W = tape.pop(conv), conv.W.of(tape.theta)
     dW, db = conv.W.of(tape.grad), conv.b.of(tape.grad)
     dy = dy.astype(np.result_type(dy, W), copy=False)
-    B, G, A = maps(best_m(*dy.shape[:3]), *dy.shape[1:3], copies, dy.real.dtype)
+    B, G, A = _maps_for(dy, copies)
     U_T, dx = kernel_to_points(G, W.swapaxes(2, 3)), empty(shape, dy.dtype)
     db += sum_rows(dy.reshape(-1, len(db)))  # rule 3
     while kept:
@@ -143,6 +143,12 @@ class Map:
     def _by_image(self, points, n):
         """A view (k, N, k · tiles down, tiles across · C)."""
         return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
+
+
+def _maps_for(y, copies):
+    """B, G and A for outputs, or their gradients, y (N, H, W, D)."""
+    n, h, w, _ = y.shape
+    return maps(best_m(n, h, w), h, w, copies, y.real.dtype)
 
 
 def best_m(n, h, w):
