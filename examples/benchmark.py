@@ -19,15 +19,14 @@ holds of the GPU's, and `busy` is the share of the time in which nvidia-smi saw 
 """
 
 import argparse
-import cProfile
 import json
 import multiprocessing
 import platform
-import pstats
 import resource
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,19 +34,30 @@ import numpy as np
 
 from tinyddpm import (
     DEVICES,
+    AddToPixels,
+    Attention,
+    Concat,
+    Conv3x3,
     Dataset,
-    Learner,
+    Denoiser,
+    Embedding,
+    GroupNorm,
+    Linear,
+    NormSiLU,
     Run,
     Schedule,
+    SiLU,
     Tape,
     TrainConfig,
     UNet,
     UNetConfig,
+    Upsample,
+    UpsampleConv,
     Workers,
     advance,
     cores,
+    micro_batch_size,
     module_for,
-    part_size,
     simple_loss,
     to_host,
 )
@@ -60,6 +70,8 @@ NETWORKS = {  # the U-Net, images a batch
     "c": (replace(UNetConfig.ddpm_cifar10(), dropout=0.0), 128),
 }
 # fmt: on
+LAYERS = (AddToPixels, Attention, Concat, Conv3x3, Embedding, GroupNorm, Linear, NormSiLU, SiLU)
+LAYERS += (Upsample, UpsampleConv)
 STEPS = {"cpu": 1, "cuda": 20}  # in a turn
 
 
@@ -75,7 +87,7 @@ def main():
     try:
         for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
             if arguments.profile:
-                profile(name, part_size(arguments.micro_batch, np))
+                profile(name, micro_batch_size(arguments.micro_batch, np))
             else:
                 figures |= measure(name, arguments)
     finally:
@@ -113,8 +125,8 @@ def problem(name):
     return x0, rng.integers(1, 1001, batch), eps, theta
 
 
-class Measured(Learner):
-    """A Learner that knows the most memory that its process has held, in bytes."""
+class Measured(Denoiser):
+    """A Denoiser that knows the most memory that its process has held, in bytes."""
 
     def peak(self, theta):
         return peak_memory()
@@ -136,7 +148,7 @@ def ours(pipe, name, device, workers, micro_batch):
     x0, t, eps, theta = map(xp.asarray, arrays)
 
     def loss_and_gradient():
-        losses, grad, size = [], xp.zeros_like(theta), part_size(micro_batch, xp)
+        losses, grad, size = [], xp.zeros_like(theta), micro_batch_size(micro_batch, xp)
         for i in range(0, batch, size):
             cut = slice(i, i + size)
             weight = xp.full(len(t[cut]), 1 / batch, theta.dtype)
@@ -149,11 +161,11 @@ def ours(pipe, name, device, workers, micro_batch):
     def train():
         for _ in range(STEPS[device]):
             advance(run, crew)
-        return run.log.settle()[0]
+        return run.log.fetch()[0]
 
     def sample():
         for _ in range(STEPS[device]):
-            answer = crew.spread("predict", theta, micro_batch, x0, t, None)
+            answer = crew.map_batch("predict", theta, micro_batch, x0, t, None)
         return len(to_host(answer))
 
     def memory():
@@ -334,28 +346,49 @@ def profile(name, micro_batch):
     """Print the time that each kind of layer takes in the forward and backward of a micro-batch."""
     x0, t, eps, theta = problem(name)
     unet, schedule, grad = UNet(NETWORKS[name][0]), Schedule.linear(), np.zeros_like(theta)
-    cut, profiler = slice(micro_batch), cProfile.Profile()
-    for _ in range(1 + 10):
-        profiler.enable()
-        simple_loss(unet, x0[cut], t[cut], eps[cut], schedule, Tape(theta, grad))
-        profiler.disable()
-    times = {}
-    for (file, _, function), (_, _, _, seconds, callers) in pstats.Stats(profiler).stats.items():
-        folder = Path(file).parent.name
-        if folder == "fast":  # what a layer calls is in its own time
-            others = [
-                call for (by, *_), call in callers.items() if Path(by).parent.name != "layers"
-            ]
-            seconds = sum(call[3] for call in others)
-        if folder in ("layers", "fast") and function in ("forward", "backward") and seconds:
-            both = times.setdefault(Path(file).stem, {"forward": 0.0, "backward": 0.0})
-            both[function] += seconds / 11 * 1000
-    total = sum(sum(both.values()) for both in times.values())
-    print(f"\nnetwork {name}, {micro_batch} images, one process: {total:.0f} ms in layers\n")
+    cut, times = slice(micro_batch), {}
+    with timed_layers(times):
+        for _ in range(10):
+            simple_loss(unet, x0[cut], t[cut], eps[cut], schedule, Tape(theta, grad))
+    total = sum(times.values())
+    print(f"\nnetwork {name}, {micro_batch} images, one process: {total * 100:.0f} ms in layers\n")
     print("| layer | forward, ms | backward, ms | share |\n|---|---|---|---|")
-    for layer, both in sorted(times.items(), key=lambda item: -sum(item[1].values())):
-        share = sum(both.values()) / total
-        print(f"| {layer} | {both['forward']:.1f} | {both['backward']:.1f} | {share:.0%} |")
+    share = {layer: times[layer, "forward"] + times[layer, "backward"] for layer, _ in times}
+    for layer in sorted(share, key=share.get, reverse=True):
+        way, back = (times[layer, method] * 100 for method in ("forward", "backward"))
+        print(f"| {layer} | {way:.2f} | {back:.2f} | {share[layer] / total:.1%} |")
+
+
+@contextmanager
+def timed_layers(times):
+    """While it lasts, seconds spent in layers add up in times {(layer, method): seconds}.
+
+    A layer that calls another one is charged for what it does itself.
+    """
+    running, originals = [], []
+
+    def timed(key, function):
+        def call(*arguments):
+            began = time.perf_counter()
+            running.append(0.0)
+            result = function(*arguments)
+            seconds = time.perf_counter() - began
+            times[key] = times.get(key, 0.0) + seconds - running.pop()
+            if running:
+                running[-1] += seconds
+            return result
+
+        return call
+
+    for layer in LAYERS:
+        for method in ("forward", "backward"):
+            originals.append((layer, method, getattr(layer, method)))
+            setattr(layer, method, timed((layer.__name__, method), getattr(layer, method)))
+    try:
+        yield
+    finally:
+        for original in originals:
+            setattr(*original)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ class TorchUNet:
                 h = self._stage(f"down{i}.{j}", h, emb)
                 skips.append(h)
             if i < levels[-1]:
-                h = self._conv(f"down{i}.half", self._F.pad(h, (0, 1, 0, 1)), stride=2, padding=0)
+                h = self._conv(
+                    f"down{i}.downsample", self._F.pad(h, (0, 1, 0, 1)), stride=2, padding=0
+                )
                 skips.append(h)
         h = self._stage("middle.0", h, emb)
         h = self._stage("middle.1", h, emb)
@@ -58,7 +60,7 @@ class TorchUNet:
                 h = self._stage(f"up{i}.{j}", self.torch.cat([h, skips.pop()], dim=1), emb)
             if i:
                 h = self._F.interpolate(h, scale_factor=2, mode="nearest")
-                h = self._conv(f"up{i}.double.conv", h)
+                h = self._conv(f"up{i}.upsample.conv", h)
         return self._conv("conv_out", self._F.silu(self._norm("norm_out", h)))
 
     @property

@@ -24,17 +24,17 @@ from tinyddpm import (
     block_means,
     cores,
     device_name,
+    final_images,
     frechet_distance,
     generator,
     guided,
-    last,
     load_mnist,
     load_trained,
     nearest,
     sample,
     to_bytes,
-    to_unit,
-    watched,
+    to_model_range,
+    with_progress,
 )
 
 CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:10")
@@ -44,13 +44,13 @@ def main():
     arguments = parse()
     try:
         trained = load_trained(arguments.checkpoint).on(arguments.device)
-        if trained.data != "mnist" or not trained.guidable:
+        if trained.data != "mnist" or not trained.can_guide:
             raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
         cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
         if not 50 <= arguments.images <= 5000:
             raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
-        with trained.at_work(arguments.workers) as eps_model:
+        with trained.predictor(arguments.workers) as eps_model:
             compare(trained, eps_model, cases, arguments, train, test)
     except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
@@ -100,11 +100,11 @@ def compare(trained, eps_model, cases, arguments, train, test):
     order = generator(arguments.seed, "order").permutation(len(test.labels))
     drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in range(classes)]
     drawn = np.concatenate(drawn)  # as many real digits of each label
-    real = block_means(to_unit(np.delete(test.images, drawn, axis=0)), 4)
+    real = block_means(to_model_range(np.delete(test.images, drawn, axis=0)), 4)
 
     def row(name, steps, seconds, images, labels):
         read = (train.labels[nearest(images, train.images)] == labels).mean()
-        distance = frechet_distance(block_means(to_unit(images), 4), real)
+        distance = frechet_distance(block_means(to_model_range(images), 4), real)
         print(f"| {name} | {steps} | {seconds} | {read:.0%} | {distance:.2f} |", flush=True)
 
     print(f"{trained.data}, on {device_name(trained.xp)}\n")
@@ -114,7 +114,9 @@ def compare(trained, eps_model, cases, arguments, train, test):
         began = time.perf_counter()
         rng = generator(arguments.seed, "sampling", xp=trained.xp)
         steps = sample(case, predict, trained.schedule, noise, rng)
-        images = to_bytes(last(watched(steps, f"{case.sampler}, {case.steps} steps", case.steps)))
+        images = to_bytes(
+            final_images(with_progress(steps, f"{case.sampler}, {case.steps} steps", case.steps))
+        )
         seconds = f"{time.perf_counter() - began:.0f} s"
         row(case.sampler, case.steps, seconds, images, labels)
     row("(test images)", "", "", test.images[drawn], test.labels[drawn])

@@ -28,8 +28,8 @@ from tinyddpm import (
     picture_format,
     rate_distortion,
     save_picture,
-    to_unit,
-    watched,
+    to_model_range,
+    with_progress,
 )
 
 
@@ -44,10 +44,10 @@ def main():
         schedule = trained.schedule.respaced(steps)
         variance = arguments.variance or trained.variance
         rng = generator(arguments.seed, "noise", xp=trained.xp)
-        with trained.at_work(arguments.workers) as eps_model:
+        with trained.predictor(arguments.workers) as eps_model:
             predict = guided(eps_model, labels, null=None, weight=0)
             terms = bound_terms(predict, x0, schedule, rng, variance)
-            result = bits_per_dimension(watched(terms, "counting bits", steps), x0, schedule)
+            result = bits_per_dimension(with_progress(terms, "counting bits", steps), x0, schedule)
         print(
             f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
             f"{steps:,} steps, {variance} variances, on {device_name(trained.xp)}:\n"
@@ -88,7 +88,7 @@ def unseen_images(trained, arguments):
     if not 1 <= arguments.images <= len(unseen.images):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
     labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None
-    return trained.xp.asarray(to_unit(unseen.images[: arguments.images])), labels
+    return trained.xp.asarray(to_model_range(unseen.images[: arguments.images])), labels
 
 
 if __name__ == "__main__":

@@ -38,12 +38,12 @@ from tinyddpm import (
     ddim_inversion,
     denoising_strip,
     device_name,
+    final_images,
     free_path,
     generator,
     guided,
     image_grid,
     labelled_grid,
-    last,
     load_published,
     load_trained,
     moving_picture,
@@ -53,8 +53,8 @@ from tinyddpm import (
     save_gif,
     save_picture,
     slerp,
-    watched,
     with_flags,
+    with_progress,
 )
 
 MAKES = ("grid", "gif", "denoising", "progressive", "guidance", "interpolation")
@@ -70,7 +70,7 @@ def main():
         sampling = chosen_sampling(trained, arguments)
         rows = chosen_labels(trained, arguments)
         path = chosen_path(trained.data, arguments)
-        with trained.at_work(arguments.workers) as eps_model:
+        with trained.predictor(arguments.workers) as eps_model:
             artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
         (save_gif if arguments.make == "gif" else save_picture)(picture, path)
@@ -119,11 +119,11 @@ def chosen_model(arguments):
 def chosen_sampling(trained, arguments):
     """The SamplingConfig that suits the model, changed by the flags."""
     default = SamplingConfig(variance=trained.variance)
-    if not trained.guidable:
+    if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)
     sampling = with_flags(default, arguments)
     trained.schedule.respaced(sampling.steps)
-    if not trained.guidable and (sampling.guidance or arguments.make == "guidance"):
+    if not trained.can_guide and (sampling.guidance or arguments.make == "guidance"):
         raise ValueError("this model was not trained with labels and without: use no guidance")
     return sampling
 
@@ -177,10 +177,10 @@ class Artist:
         predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
         rng = generator(self.seed, "sampling", xp=self.trained.xp)
         steps = sample(sampling, predict, self.trained.schedule, noise, rng)
-        return watched(steps, f"drawing {len(noise)} images", sampling.steps)
+        return with_progress(steps, f"drawing {len(noise)} images", sampling.steps)
 
     def grid(self):
-        return named_grid(last(self.steps()), self.count, self.names)
+        return named_grid(final_images(self.steps()), self.count, self.names)
 
     def gif(self):
         every = max(1, self.sampling.steps // FRAMES)
@@ -195,11 +195,11 @@ class Artist:
         return self.denoising("x0_hat")
 
     def guidance(self):
-        rows = [(f"w = {w:g}", last(self.steps(self.ones, guidance=w))) for w in WEIGHTS]
+        rows = [(f"w = {w:g}", final_images(self.steps(self.ones, guidance=w))) for w in WEIGHTS]
         return labelled_grid(rows)
 
     def interpolation(self):
-        ends = last(self.steps([0, -1]))
+        ends = final_images(self.steps([0, -1]))
         images = [ends[:1], self.between(ends), ends[1:]]
         return image_grid(self.trained.xp.concatenate(images), 2 + len(SHARES))
 
@@ -212,10 +212,10 @@ class Artist:
             return self.eps_model(x_t, t, np.full(len(x_t), null) if null else None)
 
         steps = ddim_inversion(predict, schedule, ends)
-        noise = last(watched(steps, "finding the noise", schedule.T))
+        noise = final_images(with_progress(steps, "finding the noise", schedule.T))
         noise = self.trained.xp.stack([slerp(*noise, float(share)) for share in SHARES])
         steps = ddim(predict, schedule, noise)
-        return last(watched(steps, f"drawing {len(noise)} images", schedule.T))
+        return final_images(with_progress(steps, f"drawing {len(noise)} images", schedule.T))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from tinyddpm import (
     device_name,
     given_flags,
     load_dataset,
-    part_size,
+    micro_batch_size,
     train,
     with_flags,
 )
@@ -56,9 +56,9 @@ def learn(description, recipes, load):
             print(recipe.expect)
         train(run)
     except (OSError, WorkerDied, FloatingPointError) as error:
-        sys.exit(f"error: {error}; the run is saved up to step {run.saved:,} in {run.folder}")
+        sys.exit(f"error: {error}; the run is saved up to step {run.saved_step:,} in {run.folder}")
     except MemoryError:
-        size = min(part_size(run.config.micro_batch, run.xp), run.config.batch)
+        size = min(micro_batch_size(run.config.micro_batch, run.xp), run.config.batch)
         if size == 1:
             sys.exit("error: out of memory with one image at a time: use a smaller network")
         arguments.micro_batch = size // 2
@@ -67,7 +67,7 @@ def learn(description, recipes, load):
             + resume_command(run, arguments)
         )
     except KeyboardInterrupt:
-        print(f"saved at step {run.saved:,}; to go on: {resume_command(run, arguments)}")
+        print(f"saved at step {run.saved_step:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
     recent = run.log.losses[-100:]
     print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from tinyddpm.checkpoint import load_checkpoint, save_checkpoint
-from tinyddpm.files import whole_file
+from tinyddpm.files import atomic_write
+from tinyddpm.training.checkpoint import load_checkpoint, save_checkpoint
 
 ARRAYS = {"theta": np.arange(50, dtype=np.float32), "m": np.linspace(0, 1, 7)}
 META = {"step": 12, "train": {"lr": 2e-4, "name": "µ"}}
@@ -89,7 +89,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(path, full
 def test_an_interrupt_in_the_middle_leaves_the_old_file(path):
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(b"half")
             raise KeyboardInterrupt
     assert path.read_bytes() == before and os.listdir(path.parent) == ["checkpoint.npz"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import put
 
-from tinyddpm import DataUnavailable, load_mnist, offline_digits, to_unit
+from tinyddpm import DataUnavailable, load_mnist, offline_digits, to_model_range
 from tinyddpm.data import batch_indices, download, mnist
 from tinyddpm.data.cache import data_folder
 from tinyddpm.data.mnist import IdxFile
@@ -216,15 +216,15 @@ def test_offline_digits_are_a_function_of_the_seed():
 def test_offline_digits_can_be_told_apart_and_vary():
     """The mean image of each digit recognises most other drawings of it."""
     train, test = offline_digits(600), offline_digits(200, seed=1)
-    flat = to_unit(train.images).reshape(600, -1)
+    flat = to_model_range(train.images).reshape(600, -1)
     means = np.stack([flat[train.labels == k].mean(axis=0) for k in range(10)])
-    distance = ((to_unit(test.images).reshape(200, 1, -1) - means) ** 2).sum(axis=-1)
+    distance = ((to_model_range(test.images).reshape(200, 1, -1) - means) ** 2).sum(axis=-1)
     assert (distance.argmin(axis=1) == test.labels).mean() > 0.5
     assert min(flat[train.labels == k].std(axis=0).mean() for k in range(10)) > 0.1
 
 
 def test_pixels_become_minus_one_to_one():
-    unit = to_unit(np.array([[0, 255], [127, 128]], np.uint8))
+    unit = to_model_range(np.array([[0, 255], [127, 128]], np.uint8))
     assert unit.dtype == np.float32 and unit[0].tolist() == [-1, 1]
     assert np.allclose(unit[1], [-1 / 255, 1 / 255], atol=1e-6)
 

@@ -31,10 +31,9 @@ from tinyddpm import (
     clip_by_norm,
     ddim_inversion,
     device_name,
-    gallery,
+    final_images,
     guided,
     hybrid_loss,
-    last,
     load_trained,
     module_for,
     predictor,
@@ -46,10 +45,11 @@ from tinyddpm import (
     update_ema,
     vlb_loss,
 )
-from tinyddpm.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
-from tinyddpm.learner import Learner
-from tinyddpm.train import advance
-from tinyddpm.workers import Workers
+from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
+from tinyddpm.pictures import gallery
+from tinyddpm.training.denoiser import Denoiser
+from tinyddpm.training.loop import advance
+from tinyddpm.training.workers import Workers
 
 
 @pytest.fixture(params=["stand-in", "CuPy"])
@@ -206,7 +206,7 @@ def test_every_sampler_gives_the_numbers_of_numpy(sampler, variance, eta, xp, rn
         predict = guided(model, label, null=3, weight=0.5)
         with no_waiting(where):
             steps = sample(config, predict, schedule, where.asarray(noise), Replayed(where))
-            results.append(last(steps))
+            results.append(final_images(steps))
     assert close(results[1], results[0], 1e-4)
 
 
@@ -216,7 +216,7 @@ def test_the_way_back_to_noise_and_between_two_gives_the_numbers_of_numpy(xp, rn
     x0, results = rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32), []
     for where in (np, xp):
         predict = predictor(unet, where.asarray(theta))
-        noise = last(ddim_inversion(predict, schedule, where.asarray(x0)))
+        noise = final_images(ddim_inversion(predict, schedule, where.asarray(x0)))
         results.append(slerp(noise[0], noise[1], 0.3))
     assert close(results[1], results[0], 1e-4)
 
@@ -269,11 +269,11 @@ def test_a_step_of_training_reads_nothing_back(loss, predicts, xp, tmp_path):
     unet = replace(UNET, outputs=1 if loss == "simple" else 2)
     run = Run(unet, config, colours(), tmp_path)
     before = to_host(run.theta).copy()
-    learner = Learner(run.unet, run.schedule.on(xp), config)
-    with Workers(learner, run.theta) as workers, no_waiting(xp):
+    denoiser = Denoiser(run.unet, run.schedule.on(xp), config)
+    with Workers(denoiser, run.theta) as workers, no_waiting(xp):
         for _ in range(2):
             advance(run, workers)
-    assert len(run.log.settle()) == 2 and np.isfinite(run.log.losses).all()
+    assert len(run.log.fetch()) == 2 and np.isfinite(run.log.losses).all()
     assert not np.array_equal(to_host(run.theta), before)
     state = run.theta, run.ema, run.adam.m, run.adam.v, run.images, run.labels
     assert all(array_module(array) is xp for array in state)
@@ -308,9 +308,9 @@ def test_a_step_sends_little_to_the_gpu(loss, monkeypatch, tmp_path):
     run = Run(
         replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss), colours(), tmp_path
     )
-    learner = Learner(run.unet, run.schedule.on(run.xp), run.config)
+    denoiser = Denoiser(run.unet, run.schedule.on(run.xp), run.config)
     monkeypatch.setattr(standin.cupy, "asarray", counting)
-    with Workers(learner, run.theta) as workers:
+    with Workers(denoiser, run.theta) as workers:
         advance(run, workers)
     assert len(sent) == (3 if loss == "vlb" else 1)
     assert all(len(array) == CONFIG.batch for array in sent)
@@ -347,10 +347,12 @@ def test_a_trained_model_draws_the_same_images_on_both_devices(xp, tmp_path):
     images = []
     for device in ("cpu", "cuda"):
         trained = load_trained(tmp_path / "run").on(device)
-        with trained.at_work(count=2 if device == "cuda" else 1) as eps_model:
+        with trained.predictor(count=2 if device == "cuda" else 1) as eps_model:
             predict = guided(eps_model, np.array([0, 1, 2, 0, 1]), null=3, weight=1.0)
             x = trained.xp.asarray(noise)
-            images.append(last(sample(SamplingConfig(steps=4), predict, trained.schedule, x, None)))
+            images.append(
+                final_images(sample(SamplingConfig(steps=4), predict, trained.schedule, x, None))
+            )
     assert close(images[1], images[0], 1e-4)
 
 

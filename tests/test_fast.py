@@ -1,4 +1,4 @@
-"""Speed paths give the numbers of the plain layers, and can be turned off."""
+"""Fast layers give the numbers of the plain ones, which one switch chooses instead."""
 
 import os
 import platform
@@ -11,24 +11,54 @@ import numpy as np
 import pytest
 from conftest import random_theta, read_only
 
-from tinyddpm import Attention, Conv3x3, Tape, UNet, UNetConfig, fast
-from tinyddpm.blocks import NormSiLU, UpConv
-from tinyddpm.fast import arithmetic, attention, memory, norm, winograd
-from tinyddpm.gradcheck import jacobian_gap
-from tinyddpm.layers import GroupNorm
+from tinyddpm import Layout, Tape, UNet, UNetConfig
+from tinyddpm.nn import attention, blocks, broadcast, conv, fast, layers, linear, norm, pairs, unet
+from tinyddpm.nn.fast import arithmetic, memory, winograd
+from tinyddpm.nn.fast import attention as fast_attention
+from tinyddpm.nn.fast import norm as fast_norm
+from tinyddpm.nn.gradcheck import jacobian_gap
 
-CASES = {  # what makes a layer, and the shapes of its inputs: large enough for its speed path
-    "conv": (lambda y: Conv3x3(y, "c", 32, 32), [(3, 28, 28, 32)]),
-    "conv, sides that 4 does not divide": (lambda y: Conv3x3(y, "c", 34, 70), [(2, 17, 30, 34)]),
-    "conv to one channel": (lambda y: Conv3x3(y, "c", 32, 1), [(2, 28, 28, 32)]),
-    "conv, small images": (lambda y: Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
-    "up-sampling and conv": (lambda y: UpConv(y, "u", 24), [(5, 9, 6, 24)]),
-    "group norm": (lambda y: GroupNorm(y, "n", 32, 8), [(5, 28, 28, 32)]),
-    "group norm, one group, odd sides": (lambda y: GroupNorm(y, "n", 33, 1), [(3, 11, 13, 33)]),
-    "group norm and silu": (lambda y: NormSiLU(y, "n", 64, 64), [(7, 14, 14, 64)]),
-    "attention": (lambda y: Attention("a", 64, 1), [(3, 196, 64)] * 3),
-    "attention, 4 heads": (lambda y: Attention("a", 32, 4), [(2, 77, 32)] * 3),
+
+class Plain:
+    """The plain layers, by the names that the fast ones have in `fast`."""
+
+    AddToPixels, Attention, Conv3x3 = broadcast.AddToPixels, attention.Attention, conv.Conv3x3
+    GroupNorm, Linear = norm.GroupNorm, linear.Linear
+    NormSiLU, UpsampleConv = pairs.NormSiLU, pairs.UpsampleConv
+
+
+CASES = {  # what makes a layer of a kit, and its inputs' shapes: large enough for the fast path
+    "conv": (lambda k, y: k.Conv3x3(y, "c", 32, 32), [(3, 28, 28, 32)]),
+    "conv, sides that 4 does not divide": (
+        lambda k, y: k.Conv3x3(y, "c", 34, 70),
+        [(2, 17, 30, 34)],
+    ),
+    "conv to one channel": (lambda k, y: k.Conv3x3(y, "c", 32, 1), [(2, 28, 28, 32)]),
+    "conv, small images": (lambda k, y: k.Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
+    "up-sampling and conv": (
+        lambda k, y: k.UpsampleConv(k.Conv3x3(y, "u", 24, 24)),
+        [(5, 9, 6, 24)],
+    ),
+    "group norm": (lambda k, y: k.GroupNorm(y, "n", 32, 8), [(5, 28, 28, 32)]),
+    "group norm, one group, odd sides": (
+        lambda k, y: k.GroupNorm(y, "n", 33, 1),
+        [(3, 11, 13, 33)],
+    ),
+    "group norm and silu": (
+        lambda k, y: k.NormSiLU(k.GroupNorm(y, "n", 64, 64)),
+        [(7, 14, 14, 64)],
+    ),
+    "attention": (lambda k, y: k.Attention("a", 64, 1), [(3, 196, 64)] * 3),
+    "attention, 4 heads": (lambda k, y: k.Attention("a", 32, 4), [(2, 77, 32)] * 3),
+    "linear": (lambda k, y: k.Linear(y, "l", 40, 50), [(3, 20, 22, 40)]),
+    "vector to pixels": (lambda k, y: k.AddToPixels(), [(3, 20, 22, 40), (3, 40)]),
 }
+
+
+def both(case):
+    """A case's fast layer, its plain one, and the layout of their weights."""
+    make, layouts = CASES[case][0], (Layout(), Layout())
+    return make(fast, layouts[0]), make(Plain, layouts[1]), layouts[0]
 
 
 def run(layer, theta, inputs, d_out):
@@ -42,19 +72,18 @@ def run(layer, theta, inputs, d_out):
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
 @pytest.mark.parametrize("case", CASES)
-def test_speed_paths_are_the_plain_layers(case, layout, rng, monkeypatch, dtype, gate):
-    make, shapes = CASES[case]
-    layer = make(layout)
+def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
+    shapes = CASES[case][1]
+    layer, plain_layer, layout = both(case)
     theta = random_theta(layout, rng, dtype)
     inputs = [read_only(1 + rng.standard_normal(shape).astype(dtype)) for shape in shapes]
     out = layer.forward(*inputs, Tape(theta))
     d_out = read_only(rng.standard_normal(out.shape).astype(dtype))
-    by_speed_path = run(layer, theta, inputs, d_out)
-    assert np.array_equal(out, by_speed_path[0]), "a tape that remembers nothing changed the output"
-    monkeypatch.setattr(fast, "ON", False)
-    plain = run(layer, theta, inputs, d_out)
-    assert not all(map(np.array_equal, by_speed_path, plain)), "the speed path was not taken"
-    for one, other in zip(by_speed_path, plain):
+    by_fast = run(layer, theta, inputs, d_out)
+    assert np.array_equal(out, by_fast[0]), "a tape that remembers nothing changed the output"
+    plain = run(plain_layer, theta, inputs, d_out)
+    assert not all(map(np.array_equal, by_fast, plain)), "the fast path was not taken"
+    for one, other in zip(by_fast, plain):
         assert one.dtype == dtype
         assert one.shape == other.shape
         if other.size:
@@ -62,48 +91,54 @@ def test_speed_paths_are_the_plain_layers(case, layout, rng, monkeypatch, dtype,
 
 
 @pytest.mark.parametrize("size", [0.999, 1.001])
-def test_attention_at_the_limit_of_far(size, layout, rng, monkeypatch):
+def test_attention_at_the_limit_of_far(size, rng):
     """As exact as the plain one for gradients so small that float32 could lose them."""
     q, k, v, dy = rng.standard_normal((4, 2, 80, 16)).astype(np.float32)
-    q *= size * attention.FAR / np.abs(q @ k.mT / 4).max()
-    layer, theta = Attention("a", 16, 1), np.zeros(0, np.float32)
-    by_speed_path = run(layer, theta, [q, k, v], dy * np.float32(1e-13))
-    monkeypatch.setattr(fast, "ON", False)
-    for one, other in zip(by_speed_path, run(layer, theta, [q, k, v], dy * np.float32(1e-13))):
+    q *= size * fast_attention.FAR / np.abs(q @ k.mT / 4).max()
+    theta, dy = np.zeros(0, np.float32), dy * np.float32(1e-13)
+    by_fast = run(fast.Attention("a", 16, 1), theta, [q, k, v], dy)
+    plain = run(Plain.Attention("a", 16, 1), theta, [q, k, v], dy)
+    for one, other in zip(by_fast, plain):
         if other.size:
             assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
 
 
 @pytest.mark.parametrize("shift", [-30, 30])
-def test_attention_with_scores_far_from_zero(shift, layout, rng, monkeypatch):
+def test_attention_with_scores_far_from_zero(shift, rng):
     """Up to 700 above and below: e to that power is no float32."""
     q, k, v = rng.standard_normal((3, 2, 80, 16)).astype(np.float32)
     q[..., 0], k[:, :, 0] = shift, 50 + 40 * rng.standard_normal((2, 80))
-    layer, dy = Attention("a", 16, 1), rng.standard_normal((2, 80, 16)).astype(np.float32)
+    theta, dy = np.zeros(0, np.float32), rng.standard_normal((2, 80, 16)).astype(np.float32)
     assert np.abs(q @ k.mT / 4).max() > 700
-    by_speed_path = run(layer, np.zeros(0, np.float32), [q, k, v], dy)
-    monkeypatch.setattr(fast, "ON", False)
-    for one, other in zip(by_speed_path, run(layer, np.zeros(0, np.float32), [q, k, v], dy)):
+    by_fast = run(fast.Attention("a", 16, 1), theta, [q, k, v], dy)
+    plain = run(Plain.Attention("a", 16, 1), theta, [q, k, v], dy)
+    for one, other in zip(by_fast, plain):
         assert np.isfinite(one).all()
         assert one == pytest.approx(other, abs=1e-4)
 
 
 SMALL = {  # the same paths on images so small that the whole Jacobian can be checked
-    "conv": (winograd, lambda y: Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
-    "up-sampling and conv": (winograd, lambda y: UpConv(y, "u", 2), [(2, 3, 2, 2)]),
-    "group norm": (norm, lambda y: GroupNorm(y, "n", 4, 2), [(3, 2, 3, 4)]),
-    "group norm and silu": (norm, lambda y: NormSiLU(y, "n", 4, 2), [(3, 2, 2, 4)]),
-    "attention": (attention, lambda y: Attention("a", 4, 2), [(2, 6, 4)] * 3),
-}
+    "conv": (winograd, "pays", lambda y: fast.Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
+    "up-sampling and conv": (
+        winograd, "pays",
+        lambda y: fast.UpsampleConv(fast.Conv3x3(y, "u", 2, 2)), [(2, 3, 2, 2)],
+    ),
+    "group norm": (fast_norm, "_pays", lambda y: fast.GroupNorm(y, "n", 4, 2), [(3, 2, 3, 4)]),
+    "group norm and silu": (
+        fast_norm, "_pays",
+        lambda y: fast.NormSiLU(fast.GroupNorm(y, "n", 4, 2)), [(3, 2, 2, 4)],
+    ),
+    "attention": (fast_attention, "_pays", lambda y: fast.Attention("a", 4, 2), [(2, 6, 4)] * 3),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("part", [1, 1 << 30])
+@pytest.mark.parametrize("chunk", [1, 1 << 30])
 @pytest.mark.parametrize("case", SMALL)
-def test_speed_paths_by_the_gradient_check(case, layout, rng, monkeypatch, part):
-    """In parts of one image and in one."""
-    module, make, shapes = SMALL[case]
-    monkeypatch.setattr(module, "suits", lambda *what, **how: True)
-    monkeypatch.setattr(module, "PART", part, raising=False)
+def test_fast_layers_by_the_gradient_check(case, layout, rng, monkeypatch, chunk):
+    """In chunks of one image and in one."""
+    module, pays, make, shapes = SMALL[case]
+    monkeypatch.setattr(module, pays, lambda *what, **how: True)
+    monkeypatch.setattr(module, "CHUNK", chunk, raising=False)
     layer = make(layout)
     inputs = [read_only(rng.standard_normal(shape)) for shape in shapes]
     theta = random_theta(layout, rng)
@@ -122,17 +157,18 @@ ROUNDING = {4: 1e-5, 5: 1e-5, 6: 2e-5, 7: 5e-5, 8: 2e-4}  # the most in float32,
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("copies", [1, 2])
-def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, monkeypatch, dtype):
-    layer = Conv3x3(layout, "c", 64, 48) if copies == 1 else UpConv(layout, "u", 64)
+def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
+    layer, plain_layer = fast.Conv3x3(layout, "c", 64, 48), Plain.Conv3x3(Layout(), "c", 64, 48)
+    if copies == 2:
+        layer, plain_layer = fast.UpsampleConv(layer), Plain.UpsampleConv(plain_layer)
     theta = random_theta(layout, rng, dtype)
     x = rng.standard_normal((2, 18 // copies, 22 // copies, 64)).astype(dtype)
     dy = rng.standard_normal(layer.forward(x, Tape(theta)).shape).astype(dtype)
     B, _, A = winograd.maps(m, 18, 22, copies, np.dtype(dtype))
     assert B.k == A.k == m + 2 and B.tiles == A.tiles == -(-18 // m) * -(-22 // m)
     by_tiles = run(layer, theta, [x], dy)
-    monkeypatch.setattr(fast, "ON", False)
-    plain = run(layer, theta, [x], dy)
-    assert not all(map(np.array_equal, by_tiles, plain)), "the speed path was not taken"
+    plain = run(plain_layer, theta, [x], dy)
+    assert not all(map(np.array_equal, by_tiles, plain)), "the fast path was not taken"
     gate = ROUNDING[m] if dtype is np.float32 else 1e-10
     for one, other in zip(by_tiles, plain):
         assert np.abs(one - other).max() <= gate * np.abs(other).max()
@@ -167,9 +203,9 @@ def test_the_maps_back_are_the_transposes(m, copies, rng):
 def test_winograd_is_taken_where_it_pays_and_both_ways(shape, stride, copies, wanted):
     (n, h, w, c), d = shape, 32
     W = np.zeros((3, 3, c, d))
-    assert winograd.suits(np.zeros(shape), W, stride, copies) == wanted
+    assert winograd.pays(np.zeros(shape), W, stride, copies) == wanted
     y = np.zeros((n, h * copies // stride, w * copies // stride, d))
-    assert winograd.suits(y, W, stride) == wanted
+    assert winograd.pays(y, W, stride) == wanted
 
 
 @pytest.mark.parametrize(
@@ -187,16 +223,15 @@ def test_a_product_in_parts_is_the_product(shape, columns, rng):
 @pytest.mark.parametrize("shape", [(3, 4, 3, 5), (1, 7, 1, 3000), (2, 1, 1, 1)])
 @pytest.mark.parametrize("dtypes", ["dd", "ff", "fd", "dD"])
 def test_vectors_added_to_rows(shape, dtypes, rng):
-    """In the memory of the images, if that is in one piece and the vector no more precise."""
+    """Also to images that are not in one piece; the images stay as they are."""
     low, high = dtypes
-    for vector in rng.standard_normal((shape[0], shape[3])), rng.standard_normal(shape[3]):
-        for room in (0, 2):
-            wide = rng.standard_normal((*shape[:3], shape[3] + room)).astype(low)
-            a, vector = wide[..., : shape[3]], vector.astype(high)
-            wanted = a + (vector[:, None, None] if vector.ndim == 2 else vector)
-            y = arithmetic.add_to_rows(a, vector)
-            assert y.dtype == wanted.dtype and np.array_equal(y, wanted)
-            assert room or np.shares_memory(y, a) == (low == high)
+    vector = rng.standard_normal((shape[0], shape[3])).astype(high)
+    for room in (0, 2):
+        wide = rng.standard_normal((*shape[:3], shape[3] + room)).astype(low)
+        a = read_only(wide[..., : shape[3]])
+        wanted = a + vector[:, None, None]
+        y = arithmetic.add_to_rows(a, vector)
+        assert y.dtype == wanted.dtype and np.array_equal(y, wanted)
 
 
 def test_arrays_begin_at_a_cache_line_and_scratch_is_used_again():
@@ -233,34 +268,42 @@ def test_freed_memory_is_used_again():
     assert page_faults("1") < page_faults("0") - 10_000
 
 
-def test_a_whole_network_by_speed_paths(rng, monkeypatch):
+def test_a_whole_network_by_fast_layers(rng, monkeypatch):
     """Every path at once: what one leaves in scratch, no other may need."""
-    unet = UNet(UNetConfig(image_size=16, base=32, multipliers=(1, 2), attention_at=(8,)))
-    theta = random_theta(unet.layout, rng)
+    config = UNetConfig(image_size=16, base=32, multipliers=(1, 2), attention_at=(8,))
     x, t = read_only(rng.standard_normal((9, 16, 16, 1))), rng.integers(1, 1001, 9)
     results = []
-    for on in (True, False):
-        monkeypatch.setattr(fast, "ON", on)
+    for kit in (fast, Plain):
+        for module in (blocks, unet):
+            for name in layers.__all__:
+                if hasattr(kit, name) and hasattr(module, name):
+                    monkeypatch.setattr(module, name, getattr(kit, name))
+        network = UNet(config)
+        assert type(network.conv_in) is kit.Conv3x3
+        theta = random_theta(network.layout, np.random.default_rng(1))
         tape = Tape(theta, np.zeros_like(theta))
-        y = unet.forward(x, t, tape)
-        results.append((y, unet.backward(y, tape), tape.grad))
+        y = network.forward(x, t, tape)
+        results.append((y, network.backward(y, tape), tape.grad))
     for one, other in zip(*results):
         assert np.abs(one - other).max() <= 1e-10 * np.abs(other).max()
 
 
-@pytest.mark.parametrize("value, wanted", [("0", "False"), ("1", "True")])
-def test_one_switch_turns_all_speed_paths_off(value, wanted):
-    command = [sys.executable, "-c", "from tinyddpm import fast; print(fast.ON)"]
+@pytest.mark.parametrize("value, wanted", [("0", "tinyddpm.nn.conv"), ("1", "tinyddpm.nn.fast")])
+def test_one_switch_chooses_the_plain_layers(value, wanted):
+    code = (
+        "import sys, tinyddpm as t; print(t.Conv3x3.__module__, 'tinyddpm.nn.fast' in sys.modules)"
+    )
     environment = {**os.environ, "TINYDDPM_FAST": value}
-    assert subprocess.check_output(command, env=environment, text=True).strip() == wanted
+    out = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert out.startswith(wanted) and out.split()[1] == str(value == "1")
 
 
 @pytest.mark.parametrize("dtypes", ["fd", "df", "dD"])
 @pytest.mark.parametrize("case", ["conv", "group norm and silu"])
-def test_images_and_weights_of_two_precisions(case, dtypes, layout, rng):
+def test_images_and_weights_of_two_precisions(case, dtypes, rng):
     """The higher one counts, as in the plain layers."""
-    make, ((_, *shape),) = CASES[case]
-    layer, high = make(layout), max(dtypes, key="fdD".index)
+    ((_, *shape),) = CASES[case][1]
+    (layer, _, layout), high = both(case), max(dtypes, key="fdD".index)
     theta = random_theta(layout, rng, dtypes[1])
     x = rng.standard_normal((2, *shape)).astype(dtypes[0])
     tape = Tape(theta, np.zeros_like(theta))

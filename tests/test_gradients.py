@@ -8,19 +8,23 @@ import pytest
 from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Schedule, Tape, UNet, UNetConfig, simple_loss
-from tinyddpm.blocks import AttentionBlock, Concat, NormSiLU, ResBlock, Stage, UpConv
-from tinyddpm.condition import Condition
-from tinyddpm.gradcheck import adjoint_gap, complex_step, jacobian_gap, slope_gap, stencil
-from tinyddpm.layers import (
+from tinyddpm.nn.blocks import AttentionBlock, ResBlock, Stage
+from tinyddpm.nn.condition import Condition
+from tinyddpm.nn.gradcheck import adjoint_gap, complex_step, jacobian_gap, slope_gap, stencil
+from tinyddpm.nn.layers import (
+    AddToPixels,
     Attention,
+    Concat,
     Conv3x3,
     Dropout,
     Embedding,
     GroupNorm,
     Identity,
     Linear,
+    NormSiLU,
     SiLU,
     Upsample,
+    UpsampleConv,
 )
 
 TINY_UNET = UNetConfig(
@@ -52,7 +56,7 @@ CASES = {
     "linear, one to two": (lambda y: Linear(y, "l", 1, 2), [(3, 1)]),
     "silu": (lambda y: SiLU(), [(2, 3, 5)]),
     "identity": (lambda y: Identity(), [(2, 3)]),
-    "norm and silu": (lambda y: NormSiLU(y, "n", 4, 2), [(2, 3, 2, 4)]),
+    "norm and silu": (lambda y: NormSiLU(GroupNorm(y, "n", 4, 2)), [(2, 3, 2, 4)]),
     "group norm, 2 groups": (lambda y: GroupNorm(y, "n", 6, 2), [(2, 3, 2, 6)]),
     "group norm, 1 group": (lambda y: GroupNorm(y, "n", 3, 1), [(1, 2, 3, 3)]),
     "group norm, all groups": (lambda y: GroupNorm(y, "n", 4, 4), [(2, 3, 3, 4)]),
@@ -65,6 +69,7 @@ CASES = {
     "attention, all heads": (lambda y: Attention("a", 4, 4), [(1, 3, 4)] * 3),
     "attention, one pixel": (lambda y: Attention("a", 2, 1), [(2, 1, 2)] * 3),
     "upsample": (lambda y: Upsample(), [(2, 3, 2, 2)]),
+    "vector to pixels": (lambda y: AddToPixels(), [(2, 3, 1, 4), (2, 4)]),
     "concat": (lambda y: Concat(), [(2, 3, 1, 2), (2, 3, 1, 3)]),
     "dropout": (lambda y: Dropout(0.4), [(2, 3, 3, 2)]),
     "dropout of nothing": (lambda y: Dropout(0.0), [(2, 3)]),
@@ -80,7 +85,7 @@ CASES = {
     ),
     "attention block": (lambda y: AttentionBlock(y, "a", 4, 2, heads=2), [(2, 3, 2, 4)]),
     "stage": (lambda y: Stage(y, "s", 2, 4, 3, TINY_UNET, True), [(1, 2, 3, 2), (1, 3)]),
-    "up": (lambda y: UpConv(y, "u", 2), [(1, 3, 2, 2)]),
+    "up": (lambda y: UpsampleConv(Conv3x3(y, "u", 2, 2)), [(1, 3, 2, 2)]),
 }
 
 
@@ -100,8 +105,8 @@ IN_PLACE = {  # what returns an array that may be written to: small for the plai
     "conv, stride 2": (lambda y, c: Conv3x3(y, "c", c, c, stride=2), []),
     "linear": (lambda y, c: Linear(y, "l", c, c), []),
     "group norm": (lambda y, c: GroupNorm(y, "n", c, 2), []),
-    "norm and silu": (lambda y, c: NormSiLU(y, "n", c, 2), []),
-    "up and conv": (lambda y, c: UpConv(y, "u", c), []),
+    "norm and silu": (lambda y, c: NormSiLU(GroupNorm(y, "n", c, 2)), []),
+    "up and conv": (lambda y, c: UpsampleConv(Conv3x3(y, "u", c, c)), []),
     "residual block": (lambda y, c: ResBlock(y, "r", c, c, 3, 2), [3]),
     "attention block": (lambda y, c: AttentionBlock(y, "a", c, 2), []),
 }
@@ -173,6 +178,7 @@ LINEAR_MAPS = {
     "conv": (lambda y: Conv3x3(y, "c", 3, 4), [(2, 7, 5, 3)]),
     "conv, stride 2": (lambda y: Conv3x3(y, "c", 3, 4, stride=2), [(2, 6, 8, 3)]),
     "upsample": (lambda y: Upsample(), [(2, 3, 5, 2)]),
+    "vector to pixels": (lambda y: AddToPixels(), [(2, 3, 1, 4), (2, 4)]),
     "concat": (lambda y: Concat(), [(2, 3, 5, 2), (2, 3, 5, 1)]),
     "dropout of nothing": (lambda y: Dropout(0.5), [(2, 3, 5, 2)]),
 }

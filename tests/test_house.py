@@ -14,64 +14,84 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# Who may import whom: a room may use the rooms named here, and nothing else of the package.
+# The plan of the house: what the files of a room may import besides each other.
+GROUND_FLOOR = {"config", "device", "files", "progress", "randomness"}
 MAY_IMPORT = {
-    "device": "", "progress": "", "config": "", "files": "", "tape": "",
-    "randomness": "device", "workers": "device", "log": "device",
-    "schedule": "device", "optim": "device", "fast": "device",
-    "layers": "device fast tape",
-    "blocks": "device fast layers tape", "condition": "device layers",
-    "unet": "blocks condition config layers tape",
-    "diffusion": "device schedule", "variational": "device diffusion schedule",
-    "samplers": "device diffusion tape", "sampling": "config diffusion samplers",
-    "likelihood": "device diffusion samplers variational", "timesteps": "", "metrics": "",
-    "gradcheck": "device tape",
-    "checkpoint": "files", "interop": "files schedule unet",
-    "data": "files progress randomness", "pictures": "device files",
-    "plots": "pictures",
-    "gallery": "data device diffusion metrics pictures plots progress randomness samplers sampling",
-    "run": "checkpoint config data device diffusion files log optim randomness schedule timesteps "
-    "unet variational",
-    "learner": "data device diffusion randomness run schedule tape unet variational",
-    "trained": "config device interop learner run schedule unet workers",
-    "train": "gallery data device learner optim progress randomness workers",
-}  # fmt: skip
+    "nn": set(),
+    "nn/fast": {"nn"},
+    "diffusion": {"nn/tape"},
+    "data": set(),
+    "evaluation": {"nn", "diffusion", "data"},
+    "pictures": {"diffusion", "data", "evaluation"},
+    "interop": {"nn", "diffusion"},
+    "training": {"nn", "diffusion", "data", "evaluation", "pictures", "interop"},
+}
+CHOOSES = "nn/layers"  # the one plain file that knows the fast ones
+
+
+def place(path):
+    """A file of the package without its ending: nn/conv."""
+    return path.relative_to(ROOT / "tinyddpm").with_suffix("").as_posix()
 
 
 def room(path):
-    return path.relative_to(ROOT / "tinyddpm").parts[0].removesuffix(".py")
+    """The folder of a file, or "" for one of the ground floor."""
+    return place(path).rpartition("/")[0]
 
 
 def imported(path):
-    """What a file imports: rooms of the package, neighbours as "FOLDER.NAME", others as "/NAME"."""
-    depth = len(path.relative_to(ROOT).parts) - 1
+    """What a file imports: places in the package (nn/conv), and others as "/NAME"."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            yield from [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level:
-            yield f"{path.parent.name}.{node.module or 'switch'}"
+        if isinstance(node, ast.ImportFrom) and node.level:
+            start = path.parents[node.level - 1] / (node.module or "").replace(".", "/")
+            files = [start] if start.with_suffix(".py").exists() else [
+                found if (found := start / alias.name).with_suffix(".py").exists() else start
+                for alias in node.names
+            ]  # fmt: skip
+            yield from (file.relative_to(ROOT / "tinyddpm").as_posix() for file in files)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module]
             yield from (f"/{name.split('.')[0]}" for name in names)
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=lambda path: str(path.relative_to(ROOT)))
+INSIDE = [path for path in PACKAGE if path != ROOT / "tinyddpm/__init__.py"]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=place)
 def test_imports_run_one_way(path):
-    if path.name == "__init__.py":
-        return
-    names = set(imported(path))
-    names -= {"fast.switch", "fast.memory", "fast.arithmetic"}  # what speed paths have in common
-    names = {name for name in names if not name.startswith(("data.", "interop."))}
-    assert {name for name in names if name[0] != "/"} <= set(MAY_IMPORT[room(path)].split())
-    assert "/tinyddpm" not in names, "inside the package, imports are relative"
+    here, names = room(path), {name for name in imported(path) if name[0] != "/"}
+    assert "/tinyddpm" not in imported(path), "inside the package, imports are relative"
+    if not here:
+        assert names <= GROUND_FLOOR
+    for name in names - GROUND_FLOOR:
+        there = name.rpartition("/")[0] or name
+        allowed = (
+            {here}
+            | MAY_IMPORT.get(here, set())
+            | ({"nn/fast"} if place(path) == CHOOSES else set())
+        )
+        assert there in allowed or name in allowed, f"{place(path)} may not import {name}"
 
 
-def test_the_plan_of_imports_has_no_circle():
+def test_no_file_imports_itself_by_a_detour():
+    graph = {place(path): {n for n in imported(path) if n[0] != "/"} for path in INSIDE}
+    for name in ("nn/fast", "data", "interop"):  # a folder is what its __init__ imports
+        graph[name] = graph.get(f"{name}/__init__", set())
     done = set()
-    while len(done) < len(MAY_IMPORT):
-        ready = {r for r, uses in MAY_IMPORT.items() if set(uses.split()) <= done} - done
-        assert ready, f"a circle among {set(MAY_IMPORT) - done}"
+    while len(done) < len(graph):
+        ready = {name for name, uses in graph.items() if uses & graph.keys() <= done} - done
+        assert ready, f"a circle among {sorted(set(graph) - done)}"
         done |= ready
+
+
+def test_plain_layers_know_nothing_of_fast_ones():
+    layers = {"activation", "attention", "broadcast", "concat", "conv", "dropout", "embedding"}
+    layers |= {"linear", "norm", "resample"}
+    for path in (ROOT / "tinyddpm/nn").glob("*.py"):
+        if place(path) != CHOOSES:
+            assert not re.search("fast|winograd", path.read_text(encoding="utf-8").lower()), path
+        if path.stem in layers:
+            assert not {f"nn/{name}" for name in layers} & set(imported(path)), path
 
 
 def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
@@ -92,19 +112,41 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
     assert not sys.modules.get("cupy")
 
 
+LAYERS = [
+    path
+    for path in (ROOT / "tinyddpm/nn").glob("*.py")
+    if path.stem
+    not in {"__init__", "blocks", "condition", "gradcheck", "layers", "optim", "tape", "unet"}
+]
+
+
 def test_layers_keep_the_input_s_precision_and_any_device():
-    for path in (ROOT / "tinyddpm/layers").glob("*.py"):
+    for path in LAYERS:
         text = path.read_text(encoding="utf-8")
         for word in ("import numpy", "np.", "float32)", ".var(", "abs(", "sliding_window_view"):
             assert word not in text, f"{path.name}: {word}"
 
 
+APART = {"nn/fast", "interop", "evaluation"}  # no reading for everybody
+
+
+def code_lines(path):
+    """Lines that are neither blank nor in a docstring."""
+    text = path.read_text(encoding="utf-8")
+    docs = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(
+            node
+        ):
+            docs |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return sum(i not in docs and bool(line.strip()) for i, line in enumerate(text.splitlines(), 1))
+
+
 def test_files_and_functions_are_short():
-    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE}
-    read = [count for path, count in lines.items() if room(path) != "fast"]  # no reading for all
-    assert sum(read) <= 4450  # five papers, what runs them, and published weights
-    for path, count in lines.items():
-        assert count <= 200, path
+    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 3000
+    assert sum(code_lines(path) for path in PACKAGE if room(path) == "nn/fast") <= 1000
+    for path in PACKAGE:
+        assert path.read_text(encoding="utf-8").count("\n") <= 200, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 size = node.end_lineno - node.lineno + 1
@@ -126,7 +168,7 @@ def test_every_public_name_says_what_it_is():
 
 
 def test_every_layer_with_weights_states_its_backward_and_what_it_keeps():
-    for path in (ROOT / "tinyddpm/layers").glob("*.py"):
+    for path in LAYERS:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name != "Identity":
                 text = ast.get_docstring(node)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm import Schedule, Step, gallery
+from tinyddpm import Schedule, Step
 from tinyddpm import progress as progress_module
-from tinyddpm.pictures import image_grid, labelled_grid, save_gif, save_picture, to_bytes
-from tinyddpm.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
+from tinyddpm.pictures import gallery
+from tinyddpm.pictures.grids import image_grid, labelled_grid, save_gif, save_picture, to_bytes
+from tinyddpm.pictures.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
 from tinyddpm.progress import Progress, clock, in_words
 
 
@@ -86,7 +87,7 @@ def test_a_strip_shows_what_it_says_at_the_times_it_says(monkeypatch):
     texts = []
     monkeypatch.setattr(gallery, "labelled_grid", lambda rows: texts.extend(rows))
     schedule = Schedule.linear(100)
-    few = schedule.respaced(20)
+    respaced = schedule.respaced(20)
     steps = [
         Step(t, np.full((1, 2, 2, 1), t), np.full((1, 2, 2, 1), -t)) for t in range(19, -1, -1)
     ]
@@ -95,7 +96,7 @@ def test_a_strip_shows_what_it_says_at_the_times_it_says(monkeypatch):
         gallery.denoising_strip(np.zeros((1, 2, 2, 1)), steps, schedule, of)
         assert texts[0][0] == "noise" and texts[-1][0] == "t = 0"
         for text, images in texts[1:]:
-            assert text == f"t = {few.times[sign * int(images[0, 0, 0, 0])]}"
+            assert text == f"t = {respaced.times[sign * int(images[0, 0, 0, 0])]}"
 
 
 class Screen(io.StringIO):

@@ -12,8 +12,8 @@ from tinyddpm import (
     ddim,
     ddim_inversion,
     dpm_solver,
+    final_images,
     guided,
-    last,
     sample,
     slerp,
 )
@@ -55,10 +55,12 @@ def moments_by_algorithm_2(s, mean, std, variance):
 def test_ancestral_with_the_perfect_network_is_algorithm_2_as_printed(steps, variance, rng):
     mean, std, n = 0.3, 0.1, 20_000
     s = Schedule.linear()
-    few = s.respaced(steps)
-    x = last(ancestral(best_eps(s, mean, std), few, rng.standard_normal((n, 1)), rng, variance))
-    table = few.beta if variance == "large" else few.posterior_variance
-    wanted_mean, wanted_std = moments_by_algorithm_2(few, mean, std, table)
+    respaced = s.respaced(steps)
+    x = final_images(
+        ancestral(best_eps(s, mean, std), respaced, rng.standard_normal((n, 1)), rng, variance)
+    )
+    table = respaced.beta if variance == "large" else respaced.posterior_variance
+    wanted_mean, wanted_std = moments_by_algorithm_2(respaced, mean, std, table)
     assert x.mean() == pytest.approx(wanted_mean, abs=4 * std / np.sqrt(n))
     assert x.std() == pytest.approx(wanted_std, rel=4 / np.sqrt(2 * n))
     z = (x - x.mean()) / x.std()
@@ -81,7 +83,7 @@ def test_every_sampler_with_the_perfect_network_returns_the_data(make, sampler, 
     x_T = rng.standard_normal((n // 2, 1))
     x_T = np.concatenate([x_T, -x_T])  # the noise's mean is exactly 0
     config = SamplingConfig(sampler=sampler, steps=steps)
-    x = last(sample(config, best_eps(s, mean, std), s, x_T, rng))
+    x = final_images(sample(config, best_eps(s, mean, std), s, x_T, rng))
     assert x.mean() == pytest.approx(mean, abs=0.02)
     assert x.std() == pytest.approx(std, rel=SAMPLERS[sampler, steps] + 3 / np.sqrt(2 * n))
 
@@ -91,7 +93,7 @@ def test_every_sampler_returns_both_parts_of_a_mixture_in_their_shares(sampler, 
     s, n, std = Schedule.cosine(), 4000, 0.1
     predict = best_eps(s, (-0.5, 0.5), std, (0.3, 0.7))
     config = SamplingConfig(sampler=sampler, steps=steps)
-    x = last(sample(config, predict, s, rng.standard_normal((n, 1)), rng))
+    x = final_images(sample(config, predict, s, rng.standard_normal((n, 1)), rng))
     right = x > 0
     assert right.mean() == pytest.approx(0.7, abs=0.03)  # four deviations of n draws
     for part, mean in ((x[right], 0.5), (x[~right], -0.5)):
@@ -124,8 +126,10 @@ def order(sampler, counts=(40, 80, 160)):
     x_T, errors = np.linspace(-0.5, 0.5, 11)[:, None], []
     for n in counts:
         kept = np.searchsorted(-lambda_, -np.linspace(1, lambda_[-1], n)) + 1
-        few = Schedule(1 - s.alpha_bar[kept] / s.alpha_bar[[0, *kept[:-1]]], np.array([0, *kept]))
-        step = next(step for step in sampler(best_eps(s, 0.2, 0.4), few, x_T) if step.t == 1)
+        respaced = Schedule(
+            1 - s.alpha_bar[kept] / s.alpha_bar[[0, *kept[:-1]]], np.array([0, *kept])
+        )
+        step = next(step for step in sampler(best_eps(s, 0.2, 0.4), respaced, x_T) if step.t == 1)
         errors.append(np.abs(step.x - ode_solution(s, 0.2, 0.4, x_T, kept[0])).max())
     return np.log2(np.array(errors[:-1]) / errors[1:])
 
@@ -139,9 +143,9 @@ def test_ddim_inverted_and_back_is_the_image_the_nearer_the_more_steps(rng):
     s, x0 = Schedule.linear(), rng.uniform(-0.9, 0.9, (20, 3))
     predict, gaps = best_eps(s, (-0.5, 0.5), 0.4), []
     for steps in (10, 50, 250, 1000):
-        few = s.respaced(steps)
-        noise = last(ddim_inversion(predict, few, x0))
-        gaps.append(np.abs(last(ddim(predict, few, noise)) - x0).max())
+        respaced = s.respaced(steps)
+        noise = final_images(ddim_inversion(predict, respaced, x0))
+        gaps.append(np.abs(final_images(ddim(predict, respaced, noise)) - x0).max())
     assert gaps[0] > 2 * gaps[1] > 4 * gaps[2] > 8 * gaps[3] and gaps[3] < 0.01
 
 
@@ -210,14 +214,16 @@ def test_other_samplers_leave_learned_variances_aside(chain, rng):
     s, best = Schedule.linear(100), best_eps(Schedule.linear(100), 0.1, 0.5)
     learns = lambda x, t: np.concatenate([best(x, t), np.full_like(x, 9)], axis=-1)  # noqa: E731
     x_T = rng.standard_normal((5, 2))
-    assert np.array_equal(last(chain(learns, s, x_T)), last(chain(best, s, x_T)))
-    assert np.array_equal(last(ddim_inversion(learns, s, x_T)), last(ddim_inversion(best, s, x_T)))
+    assert np.array_equal(final_images(chain(learns, s, x_T)), final_images(chain(best, s, x_T)))
+    assert np.array_equal(
+        final_images(ddim_inversion(learns, s, x_T)), final_images(ddim_inversion(best, s, x_T))
+    )
 
 
 def test_the_large_variance_with_few_steps_is_warned_of(rng):
-    few = Schedule.linear().respaced(100)
+    respaced = Schedule.linear().respaced(100)
     with pytest.warns(UserWarning, match="only 100 steps; use 200 or more"):
-        next(ancestral(lambda x, t: x, few, np.zeros((1, 1)), rng, "large"))
+        next(ancestral(lambda x, t: x, respaced, np.zeros((1, 1)), rng, "large"))
 
 
 def test_settings_that_cannot_be_are_refused(rng):
@@ -274,7 +280,7 @@ def test_guidance_sharpens_towards_the_label_and_x0_is_clipped_after_it(rng):
     label = np.array([0, 1, 1])
     for weight, wanted in ((0.0, 0.5), (0.5, 0.75), (5.0, 1.0)):
         predict = guided(eps_model, label, null=2, weight=weight)
-        x = last(dpm_solver(predict, s, rng.standard_normal((3, 1))))
+        x = final_images(dpm_solver(predict, s, rng.standard_normal((3, 1))))
         assert np.allclose(x[:, 0], [-wanted, wanted, wanted])
 
 

@@ -15,7 +15,14 @@ def test_linear_schedule_of_the_paper():
     assert s.alpha_bar[1000] == pytest.approx(4.0358e-5, rel=1e-4)  # the paper's code
     assert s.posterior_variance[2] == pytest.approx(5.453e-5, rel=1e-3)  # OpenAI's first entry
     assert s.beta[2] == pytest.approx(1.199e-4, rel=1e-3)
-    for table in (s.beta, s.alpha_bar, s.posterior_variance, s.to_x0, s.to_x_t, s.log_beta):
+    for table in (
+        s.beta,
+        s.alpha_bar,
+        s.posterior_variance,
+        s.posterior_x0_coef,
+        s.posterior_x_t_coef,
+        s.log_beta,
+    ):
         assert table.dtype == np.dtype(float) and table.shape == (1001,) and table[0] in (0, 1)
 
 
@@ -66,7 +73,7 @@ def test_posterior_is_the_product_of_two_gaussians(s):
     x0, x_t = 0.6, -0.4
     for t in range(2, s.T + 1, 7):
         width = np.sqrt(s.posterior_variance[t])
-        centre = s.to_x0[t] * x0 + s.to_x_t[t] * x_t
+        centre = s.posterior_x0_coef[t] * x0 + s.posterior_x_t_coef[t] * x_t
         x = np.linspace(centre - 12 * width, centre + 12 * width, 20_001)
         prior = (x - np.sqrt(s.alpha_bar[t - 1]) * x0) ** 2 / (1 - s.alpha_bar[t - 1])
         seen = (x_t - np.sqrt(s.alpha[t]) * x) ** 2 / s.beta[t]
@@ -88,18 +95,21 @@ def test_logarithms_have_the_second_entry_in_place_of_the_first():
 @pytest.mark.parametrize("steps", [2, 7, 50, 999, 1000])
 @pytest.mark.parametrize("s", [Schedule.linear(), Schedule.cosine()])
 def test_respacing_keeps_both_ends_and_the_marginals(s, steps):
-    few = s.respaced(steps)
-    assert few.times[[0, 1, -1]].tolist() == [0, 1, 1000] and len(set(few.times)) == steps + 1
-    assert np.allclose(few.alpha_bar, s.alpha_bar[few.times], rtol=1e-6)
-    wanted = few.beta[1:] * (1 - few.alpha_bar[:-1]) / (1 - few.alpha_bar[1:])
-    assert np.allclose(few.posterior_variance[1:], wanted)  # from the new betas
-    assert np.allclose(few.log_beta[1:], np.log(few.beta[1:]))
+    respaced = s.respaced(steps)
+    assert (
+        respaced.times[[0, 1, -1]].tolist() == [0, 1, 1000]
+        and len(set(respaced.times)) == steps + 1
+    )
+    assert np.allclose(respaced.alpha_bar, s.alpha_bar[respaced.times], rtol=1e-6)
+    wanted = respaced.beta[1:] * (1 - respaced.alpha_bar[:-1]) / (1 - respaced.alpha_bar[1:])
+    assert np.allclose(respaced.posterior_variance[1:], wanted)  # from the new betas
+    assert np.allclose(respaced.log_beta[1:], np.log(respaced.beta[1:]))
 
 
 def test_respacing_twice_still_tells_the_original_times():
-    few = Schedule.linear().respaced(100).respaced(10)
-    assert few.times[-1] == 1000 and np.allclose(
-        few.alpha_bar, Schedule.linear().alpha_bar[few.times]
+    respaced = Schedule.linear().respaced(100).respaced(10)
+    assert respaced.times[-1] == 1000 and np.allclose(
+        respaced.alpha_bar, Schedule.linear().alpha_bar[respaced.times]
     )
 
 

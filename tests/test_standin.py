@@ -10,12 +10,16 @@ import standin
 from test_device import CONFIG, UNET, colours
 
 from tinyddpm import Run, clip_by_norm
-from tinyddpm.layers import Attention, Conv3x3, Embedding, GroupNorm, SiLU
-from tinyddpm.learner import Learner
-from tinyddpm.optim import Adam
-from tinyddpm.schedule import along
-from tinyddpm.train import _parts, advance
-from tinyddpm.workers import Workers
+from tinyddpm.diffusion.schedule import per_image
+from tinyddpm.nn.activation import SiLU
+from tinyddpm.nn.attention import Attention
+from tinyddpm.nn.conv import Conv3x3
+from tinyddpm.nn.embedding import Embedding
+from tinyddpm.nn.norm import GroupNorm
+from tinyddpm.nn.optim import Adam
+from tinyddpm.training.denoiser import Denoiser
+from tinyddpm.training.loop import _micro_batches, advance
+from tinyddpm.training.workers import Workers
 
 xp = standin.cupy
 
@@ -28,7 +32,7 @@ def cupy(monkeypatch):
 
 def train_a_step(folder):
     run = Run(UNET, CONFIG, colours(), folder)
-    with Workers(Learner(run.unet, run.schedule, CONFIG), run.theta) as workers:
+    with Workers(Denoiser(run.unet, run.schedule, CONFIG), run.theta) as workers:
         with standin.no_waiting():
             advance(run, workers)
 
@@ -47,7 +51,7 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
     "a function of NumPy": (
         SiLU.forward, "array_module(x).tanh", f"{NUMPY}.tanh", "a ufunc of NumPy does not take"),
     "where of NumPy": (
-        Learner.gradient, "xp.where(dropped", f"{NUMPY}.where(dropped", "function of NumPy"),
+        Denoiser.gradient, "xp.where(dropped", f"{NUMPY}.where(dropped", "function of NumPy"),
     "an operand of NumPy": (
         Embedding.backward, "array_module(dy).arange", f"{NUMPY}.arange", "ufunc of NumPy"),
     "a loss made a number": (
@@ -57,27 +61,27 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
         clip_by_norm, "norm = (grad @ grad) ** 0.5", "norm = (grad @ grad) ** 0.5; norm > 1 or 0",
         "__bool__ waits for the GPU"),
     "a mask as an index": (
-        GroupNorm.forward, "return (centred", "centred[centred > 0]; return (centred", "a mask"),
+        GroupNorm.forward, "x_hat = centred", "centred[centred > 0]; x_hat = centred", "a mask"),
     "float64 from a table": (
-        along, ".astype(like.real.dtype)", "", "float64 creeps in"),
+        per_image, ".astype(like.real.dtype)", "", "float64 creeps in"),
     "float64 from a number of NumPy": (
         Attention.forward, "q.shape[-1] ** -0.5", f"{NUMPY}.sqrt(1 / q.shape[-1])",
         "float64 creeps in"),
     "noise in float64": (
-        Learner.gradient, "(x0.shape, theta.dtype)", "(x0.shape)", "float64 creeps in"),
+        Denoiser.gradient, "(x0.shape, theta.dtype)", "(x0.shape)", "float64 creeps in"),
     "a method that CuPy's generator lacks": (
-        Learner.gradient, "rng.standard_normal(x0.shape, theta.dtype)", "rng.normal(size=x0.shape)",
-        "no attribute 'normal'"),
+        Denoiser.gradient, "rng.standard_normal(x0.shape, theta.dtype)",
+        "rng.normal(size=x0.shape)", "no attribute 'normal'"),
     "a reduction that CuPy lacks": (
         Attention.forward, "score.real.max(axis=-1, keepdims=True)",
         "array_module(q).maximum.reduce(score, axis=-1)", "only add and multiply can"),
     "where= in a ufunc": (
         SiLU.forward, "tanh(x / 2)", "tanh(x / 2, where=x > 0)", "unexpected keyword"),
     "a function that CuPy lacks": (
-        Conv3x3.forward, "rows = _rows(x", "array_module(x).lib.stride_tricks; rows = _rows(x",
+        Conv3x3.forward, "rows = patch_rows(x", "array_module(x).lib.stride_tricks; rows = patch_rows(x",
         "no cupy.lib"),
     "data that stayed on the host": (
-        _parts, "run.images[i]", "run.dataset.images[i]", "only integers|NumPy|__index__"),
+        _micro_batches, "run.images[i]", "run.dataset.images[i]", "only integers|NumPy|__index__"),
     "an update on the host": (
         Adam.update, "self.v[part], grad[part]",
         "self.v[part], grad.get()[part]", "copy waits for the GPU"),

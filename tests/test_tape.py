@@ -6,7 +6,7 @@ from conftest import random_theta, read_only
 from test_gradients import CASES, TINY_UNET
 
 from tinyddpm import Layout, Tape, UNet
-from tinyddpm.layers import Conv3x3, GroupNorm, Linear
+from tinyddpm.nn.layers import Conv3x3, GroupNorm, Linear
 
 
 @pytest.fixture(params=CASES)

@@ -19,23 +19,23 @@ from PIL import Image
 
 from tinyddpm import (
     Dataset,
-    LossHistory,
+    LossSecondMomentResampler,
     Run,
     SamplingConfig,
     Tape,
     TrainConfig,
     UNetConfig,
-    gallery,
     load_checkpoint,
     load_trained,
     save_checkpoint,
     train,
     x0_and_eps,
 )
-from tinyddpm.learner import Learner
-from tinyddpm.workers import Workers
+from tinyddpm.pictures import gallery
+from tinyddpm.training.denoiser import Denoiser
+from tinyddpm.training.workers import Workers
 
-loop = import_module("tinyddpm.train")  # `tinyddpm.train` is the function of the same name
+loop = import_module("tinyddpm.training.loop")  # `tinyddpm.train` is the function of the same name
 
 UNET = UNetConfig(
     image_size=8, base=4, multipliers=(1, 2), attention_at=(), groups=2, dropout=0.1, classes=3
@@ -251,9 +251,9 @@ def test_the_seed_changes_the_run(finished, tmp_path):
 def gradient(run, theta, weight=1.0):
     """The loss and its gradient that the run's next step finds for these weights."""
     t, n = np.arange(1, CONFIG.batch + 1), CONFIG.batch
-    with Workers(Learner(run.unet, run.schedule, run.config), run.theta) as workers:
-        cuts = workers.cuts(n, CONFIG.micro_batch)
-        parts = loop._parts(run, t, np.full(n, weight / n), cuts)
+    with Workers(Denoiser(run.unet, run.schedule, run.config), run.theta) as workers:
+        cuts = workers.micro_batches(n, CONFIG.micro_batch)
+        parts = loop._micro_batches(run, t, np.full(n, weight / n), cuts)
         losses, grad = workers.gradient(theta, parts)
     assert [len(part) for part in losses] == [2, 2, 2]
     return weight * np.concatenate(losses).mean(), grad
@@ -273,7 +273,7 @@ def test_peak_memory_does_not_grow_with_the_batch(tmp_path):
     """Beyond the images and their noise: 8 parts take no more than 2 do."""
     run, peaks = start(tmp_path / "run"), []
     part = (0, 0, np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int), np.full(4, 9), np.ones(4))
-    with Workers(Learner(run.unet, run.schedule, run.config), run.theta) as workers:
+    with Workers(Denoiser(run.unet, run.schedule, run.config), run.theta) as workers:
         workers.gradient(run.theta, [part])
         for count in (2, 8):
             tracemalloc.start()
@@ -290,8 +290,8 @@ def test_images_are_mirrored_at_the_rate_asked_for(tmp_path):
     for flips, images in ((1.0, x0), (1e-300, x0[:, :, ::-1]), (1e-300, x0), (0.5, x0)):
         run = start(tmp_path / "run", flips=flips)
         grads.append(np.zeros_like(run.theta))
-        learner = Learner(run.unet, run.schedule, run.config)
-        learner.gradient(run.theta, grads[-1], 0, 0, images, *facts)
+        denoiser = Denoiser(run.unet, run.schedule, run.config)
+        denoiser.gradient(run.theta, grads[-1], 0, 0, images, *facts)
     assert np.array_equal(grads[0], grads[1])
     assert not any(np.allclose(grads[i], grads[j], atol=1e-4) for i, j in ((0, 2), (0, 3), (2, 3)))
 
@@ -354,9 +354,9 @@ def test_the_bound_is_trained_with_the_weights_of_importance_sampling(tmp_path):
 
     with Spy(None, run.theta) as workers:
         loop.advance(run, workers)
-    (loss,) = run.log.settle()
+    (loss,) = run.log.fetch()
     t, weight = (np.concatenate([part[k] for part in seen]) for k in (4, 5))
-    p = LossHistory(50).probabilities()  # even; the run's are not:
+    p = LossSecondMomentResampler(50).probabilities()  # even; the run's are not:
     p = 0.999 * np.arange(1, 51) / 1275 + 0.001 * p
     assert np.allclose(weight, 1 / (50 * p[t - 1]) / 4)
     assert loss == pytest.approx(np.sum(weight * [10, 20, 30, 40]))
@@ -407,8 +407,8 @@ def test_a_model_says_eps_whatever_its_network_predicts(tmp_path, predicts, rng)
     label = np.array([0, 1, 2, 3, 3])
     answer = trained.unet.forward(x_t, t, Tape(trained.theta), label)
     eps_hat = x0_and_eps(answer[..., :1], x_t, t, trained.schedule, predicts)[1]
-    assert trained.variance == "learned" and trained.guidable
-    with trained.at_work() as one, trained.at_work(2) as two:
+    assert trained.variance == "learned" and trained.can_guide
+    with trained.predictor() as one, trained.predictor(2) as two:
         for predict in (one, two):
             both = predict(x_t, t, label)
             assert np.allclose(both[..., :1], eps_hat, atol=1e-4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tinyddpm import Adam, Schedule, Tape, UNet, UNetConfig, q_sample, simple_loss
-from tinyddpm.layers import Conv3x3
+from tinyddpm.nn.layers import Conv3x3
 
 
 def test_the_papers_network_has_35746307_parameters_in_328_arrays():

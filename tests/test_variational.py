@@ -8,7 +8,7 @@ import pytest
 from test_diffusion import Answers
 
 from tinyddpm import (
-    LossHistory,
+    LossSecondMomentResampler,
     Schedule,
     Tape,
     UNet,
@@ -22,18 +22,18 @@ from tinyddpm import (
     prior_bits,
     q_sample,
     target,
-    to_unit,
+    to_model_range,
     vlb_loss,
     x0_and_eps,
 )
-from tinyddpm.gradcheck import complex_step, slope_gap, stencil
+from tinyddpm.nn.gradcheck import complex_step, slope_gap, stencil
 
 S = Schedule.linear(100)
 
 
 def parts(rng, shape=(4, 3, 2, 1), t=(1, 1, 2, 70)):
     """Images of bytes that reach both ends, their noisy versions, and a model's Gaussians."""
-    x0 = to_unit(rng.integers(0, 256, shape)).astype(float)
+    x0 = to_model_range(rng.integers(0, 256, shape)).astype(float)
     x0.flat[:2] = -1, 1
     t = np.array(t)
     x_t = q_sample(x0, t, rng.standard_normal(shape), S)
@@ -63,7 +63,7 @@ def test_terms_are_divergences_in_bits_per_dimension(rng):
 
 def test_the_decoder_has_the_normal_distributions_share_of_each_bin(rng):
     """With the exact Φ; the papers' approximation by tanh is off by 4e-4 at most."""
-    levels = to_unit(np.arange(256)).astype(float)[:, None]
+    levels = to_model_range(np.arange(256)).astype(float)[:, None]
     mean, sigma, t = 0.2 * np.ones((256, 1)), 0.1, np.ones(256, int)
     log_var = np.full((256, 1), 2 * np.log(sigma))
     p = 2 ** -bound(levels, levels, t, mean, log_var, S).bits
@@ -156,7 +156,7 @@ def test_gradient_of_the_bound_through_a_unet(derivative, gate, rng):
     )
     unet = UNet(config)
     theta = unet.layout.init(rng, float) + 0.1 * rng.standard_normal(unet.layout.size)
-    x0 = to_unit(rng.integers(0, 256, (3, 4, 4, 1))).astype(float)
+    x0 = to_model_range(rng.integers(0, 256, (3, 4, 4, 1))).astype(float)
     t, eps, grad = np.array([1, 30, 90]), rng.standard_normal(x0.shape), np.zeros_like(theta)
     vlb_loss(unet, x0, t, eps, S, Tape(theta, grad))
     f = lambda z: vlb_loss(unet, x0, t, eps, S, Tape(z)).mean()  # noqa: E731
@@ -173,7 +173,7 @@ def test_learning_variances_needs_a_network_that_has_them(rng):
 
 def test_the_prior_costs_what_the_last_step_leaves_of_the_image():
     s = Schedule.linear()
-    x0 = to_unit(np.arange(256, dtype=np.uint8)).reshape(1, -1).astype(float)
+    x0 = to_model_range(np.arange(256, dtype=np.uint8)).reshape(1, -1).astype(float)
     a = s.alpha_bar[-1]
     nats = [kl_by_integration(np.sqrt(a) * x, 1 - a, 0.0, 1.0) for x in x0[0, ::51]]
     wanted = np.mean(nats) / math.log(2)
@@ -191,7 +191,7 @@ def true_posterior(mean, std, s, learned):
         if not learned:
             return eps_hat
         left = std**2 * (1 - a) / spread  # the variance of x0, given x_t
-        log_var = np.log(s.posterior_variance[t[0]] + s.to_x0[t[0]] ** 2 * left)
+        log_var = np.log(s.posterior_variance[t[0]] + s.posterior_x0_coef[t[0]] ** 2 * left)
         low, high = s.log_posterior_variance[t[0]], s.log_beta[t[0]]
         v = 2 * (log_var - low) / (high - low) - 1
         return np.concatenate([eps_hat, np.full_like(x_t, v)], axis=-1)
@@ -210,7 +210,7 @@ def test_the_bound_of_the_true_posterior_is_the_entropy(steps, rng):
     """Bytes from N(0.1, 0.15²), whose density is known: with the exact Gaussian of every step
     nothing is lost on the way, however many they are; with a fixed variance something is."""
     std, s = 0.15, Schedule.linear().respaced(steps)
-    x0 = to_unit(np.clip(np.round((rng.normal(0.1, std, (2000, 50)) + 1) * 127.5), 0, 255))
+    x0 = to_model_range(np.clip(np.round((rng.normal(0.1, std, (2000, 50)) + 1) * 127.5), 0, 255))
     x0, step_of = x0.astype(float), {time: i for i, time in enumerate(s.times)}
 
     def result(variance):
@@ -229,7 +229,7 @@ def test_the_bound_of_the_true_posterior_is_the_entropy(steps, rng):
 
 
 def test_the_image_that_is_seen_is_clipped_before_its_bits_are_counted(rng):
-    x0, s = to_unit(rng.integers(0, 256, (3, 4))), Schedule.linear(50)
+    x0, s = to_model_range(rng.integers(0, 256, (3, 4))), Schedule.linear(50)
 
     def far(factor):
         def predict(x_t, t):  # x0_hat = ±factor
@@ -242,7 +242,7 @@ def test_the_image_that_is_seen_is_clipped_before_its_bits_are_counted(rng):
 
 
 def test_times_are_even_until_each_has_ten_losses(rng):
-    history = LossHistory(4)
+    history = LossSecondMomentResampler(4)
     t, weight = history.draw(rng, 40_000)
     assert set(t) == {1, 2, 3, 4} and (weight == 1).all()
     assert np.bincount(t)[1:] / 40_000 == pytest.approx(np.full(4, 0.25), abs=0.02)
@@ -255,14 +255,14 @@ def test_times_are_even_until_each_has_ten_losses(rng):
 
 
 def test_only_the_last_ten_losses_count():
-    history = LossHistory(1)
+    history = LossSecondMomentResampler(1)
     history.update(np.ones(25, int), np.arange(25.0))
     assert history.losses.tolist() == [list(range(15, 25))]
 
 
 def test_importance_sampling_changes_the_variance_of_the_mean_and_not_the_mean(rng):
     losses = np.array([100.0, 1.0, 2.0, 5.0])
-    history = LossHistory(4)
+    history = LossSecondMomentResampler(4)
     history.update(np.repeat([1, 2, 3, 4], 10), np.repeat(losses, 10))
     t, weight = history.draw(rng, 20_000)
     estimate = weight * losses[t - 1]

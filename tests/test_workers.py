@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tinyddpm.workers import WorkerDied, Workers
+from tinyddpm.training.workers import WorkerDied, Workers
 
 THETA = np.arange(5, dtype=np.float32)
 
@@ -60,7 +60,7 @@ def test_workers_are_two_processes_with_one_blas_thread_each(workers):
     "n, size, lengths", [(9, 2, [2] * 4 + [1]), (9, 16, [5, 4]), (1, 4, [1]), (0, 4, [])]
 )
 def test_images_are_cut_into_parts_for_all_workers(workers, n, size, lengths):
-    cuts = workers.cuts(n, size)
+    cuts = workers.micro_batches(n, size)
     assert [len(range(n)[cut]) for cut in cuts] == lengths
     assert [i for cut in cuts for i in range(n)[cut]] == list(range(n))
 
@@ -91,7 +91,7 @@ PARENT = """
     import numpy as np, sys, time
     sys.path.insert(0, {tests!r})
     from test_workers import Job
-    from tinyddpm.workers import Workers
+    from tinyddpm.training.workers import Workers
 
     if __name__ == "__main__":
         with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:

@@ -1,6 +1,5 @@
 """DDPM without a deep-learning framework: every layer's forward and backward is written by hand."""
 
-from .checkpoint import load_checkpoint, save_checkpoint
 from .config import add_flags, given_flags, with_flags
 from .data import (
     Dataset,
@@ -9,12 +8,41 @@ from .data import (
     load_dataset,
     load_mnist,
     offline_digits,
-    to_unit,
+    to_model_range,
 )
 from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
-from .diffusion import log_variance, posterior_mean, q_sample, simple_loss, target, x0_and_eps
+from .diffusion.likelihood import bits_per_dimension, bound_terms
+from .diffusion.process import (
+    log_variance,
+    posterior_mean,
+    q_sample,
+    simple_loss,
+    target,
+    x0_and_eps,
+)
+from .diffusion.samplers import (
+    Step,
+    ancestral,
+    ddim,
+    ddim_inversion,
+    dpm_solver,
+    final_images,
+    guided,
+    predictor,
+    slerp,
+)
+from .diffusion.sampling import SamplingConfig, sample
+from .diffusion.schedule import Schedule
+from .diffusion.timesteps import LossSecondMomentResampler
+from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
+from .evaluation.metrics import (
+    block_means,
+    frechet_distance,
+    nearest,
+    power_spectrum,
+    spectral_excess,
+)
 from .files import free_path
-from .gallery import denoising_strip, moving_picture
 from .interop import (
     load_diffusers,
     load_scheduler,
@@ -22,23 +50,27 @@ from .interop import (
     save_diffusers,
     write_safetensors,
 )
-from .layers import (
+from .nn.layers import (
+    AddToPixels,
     Attention,
+    Concat,
     Conv3x3,
     Dropout,
     Embedding,
     GroupNorm,
     Identity,
     Linear,
+    NormSiLU,
     SiLU,
     Sinusoid,
     Upsample,
+    UpsampleConv,
 )
-from .learner import Learner
-from .likelihood import bits_per_dimension, bound_terms
-from .metrics import block_means, frechet_distance, nearest, power_spectrum, spectral_excess
-from .optim import Adam, clip_by_norm, learning_rate, update_ema
-from .pictures import (
+from .nn.optim import Adam, clip_by_norm, learning_rate, update_ema
+from .nn.tape import Layout, Param, Tape
+from .nn.unet import UNet, UNetConfig
+from .pictures.gallery import denoising_strip, moving_picture
+from .pictures.grids import (
     image_grid,
     labelled_grid,
     named_grid,
@@ -47,46 +79,33 @@ from .pictures import (
     save_picture,
     to_bytes,
 )
-from .plots import rate_distortion
-from .progress import watched
+from .pictures.plots import rate_distortion
+from .progress import with_progress
 from .randomness import generator
-from .run import Run, TrainConfig
-from .samplers import (
-    Step,
-    ancestral,
-    ddim,
-    ddim_inversion,
-    dpm_solver,
-    guided,
-    last,
-    predictor,
-    slerp,
-)
-from .sampling import SamplingConfig, sample
-from .schedule import Schedule
-from .tape import Layout, Param, Tape
-from .timesteps import LossHistory
-from .train import advance, train
-from .trained import load_published, load_trained
-from .unet import UNet, UNetConfig
-from .variational import bound, hybrid_loss, prior_bits, vlb_loss
-from .workers import WorkerDied, Workers, cores, part_size
+from .training.checkpoint import load_checkpoint, save_checkpoint
+from .training.denoiser import Denoiser
+from .training.loop import advance, train
+from .training.run import Run, TrainConfig
+from .training.trained import load_published, load_trained
+from .training.workers import WorkerDied, Workers, cores, micro_batch_size
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adam", "add_flags", "advance", "ancestral", "array_module", "Attention", "bits_per_dimension",
-    "block_means", "bound", "bound_terms", "clip_by_norm", "Conv3x3", "cores", "Dataset",
-    "DataUnavailable", "ddim", "ddim_inversion", "denoising_strip", "device_name", "DEVICES",
-    "dpm_solver", "Dropout", "Embedding", "frechet_distance", "free_path", "generator",
-    "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid",
-    "last", "Layout", "Learner", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
-    "load_dataset", "load_diffusers", "load_mnist", "load_published", "load_scheduler",
-    "load_trained", "log_variance", "LossHistory", "module_for", "moving_picture", "named_grid",
-    "nearest", "offline_digits", "Param", "part_size", "picture_format", "posterior_mean",
-    "power_spectrum", "predictor", "prior_bits", "q_sample", "random_generator", "rate_distortion",
-    "read_safetensors", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_diffusers",
-    "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
-    "spectral_excess", "Step", "Tape", "target", "to_bytes", "to_host", "to_unit", "train",
-    "TrainConfig", "UNet", "UNetConfig", "update_ema", "Upsample", "vlb_loss", "watched",
-    "with_flags", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "Adam", "add_flags", "AddToPixels", "advance", "ancestral", "array_module", "Attention",
+    "bits_per_dimension", "block_means", "bound", "bound_terms", "clip_by_norm", "Concat",
+    "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim", "ddim_inversion", "Denoiser",
+    "denoising_strip", "device_name", "DEVICES", "dpm_solver", "Dropout", "Embedding",
+    "final_images", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
+    "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "Layout",
+    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
+    "load_diffusers", "load_mnist", "load_published", "load_scheduler", "load_trained",
+    "log_variance", "LossSecondMomentResampler", "micro_batch_size", "module_for",
+    "moving_picture", "named_grid", "nearest", "NormSiLU", "offline_digits", "Param",
+    "picture_format", "posterior_mean", "power_spectrum", "predictor", "prior_bits", "q_sample",
+    "random_generator", "rate_distortion", "read_safetensors", "Run", "sample",
+    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
+    "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess", "Step", "Tape",
+    "target", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
+    "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags",
+    "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip

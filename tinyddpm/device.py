@@ -66,8 +66,3 @@ def random_generator(key, xp=np):
     if xp is np:
         return np.random.default_rng(key)
     return xp.random.Generator(xp.random.Philox4x3210(key))
-
-
-def sum_rows(a):
-    """(..., R, C) -> (..., C): `a.sum(axis=-2)`, several times faster: a product with ones."""
-    return array_module(a).ones(a.shape[-2], a.dtype) @ a

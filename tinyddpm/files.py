@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 @contextmanager
-def whole_file(path):
+def atomic_write(path):
     """A binary file to write into: `path` gets all of it or, whatever happens, stays as it was.
 
-        with whole_file("picture.png") as file: ...
+        with atomic_write("picture.png") as file: ...
 
     What is written goes into a file beside it, onto the disk, and only then under the name. Missing
     folders are made. Raises OSError if that fails; nothing is left behind.

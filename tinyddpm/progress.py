@@ -73,7 +73,7 @@ class Progress:
             self.width = 0
 
 
-def watched(steps, title, total):
+def with_progress(steps, title, total):
     """Yield what `steps` yields, `total` things, with a progress line."""
     with Progress(title, total) as progress:
         for done, step in enumerate(steps, 1):

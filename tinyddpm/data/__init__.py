@@ -1,6 +1,6 @@
 """Images to learn from: data sets that are fetched once and verified each time, and batches."""
 
-from .batches import Dataset, batch_indices, check_dataset, to_unit
+from .batches import Dataset, batch_indices, check_dataset, to_model_range
 from .cifar10 import load_cifar10
 from .digits import offline_digits
 from .download import DataUnavailable

@@ -41,7 +41,7 @@ def check_dataset(dataset, image_shape, classes, batch):
         raise ValueError(f"a batch of {batch} from {count} images: use a smaller batch")
 
 
-def to_unit(images):
+def to_model_range(images):
     """Bytes 0 .. 255 as float32 in [-1, 1]: x / 127.5 - 1 (Ho et al. 2020, section 3.3)."""
     return images.astype(np.float32) / 127.5 - 1
 

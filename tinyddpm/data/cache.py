@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ..files import whole_file
+from ..files import atomic_write
 from .download import DataUnavailable, fetch
 
 
@@ -46,7 +46,7 @@ def _keep(path, content):
     try:
         if path.exists():
             path.replace(path.with_name(path.name + ".damaged"))
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(content)
     except OSError as error:
         print(f"{path} could not be written ({error}): the download will be needed again")

@@ -15,7 +15,7 @@ import os
 
 import numpy as np
 
-from ..files import whole_file
+from ..files import atomic_write
 
 DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 LONGEST_HEADER = 100_000_000  # bytes
@@ -40,7 +40,7 @@ def read_safetensors(path):
 
 
 def write_safetensors(path, arrays, metadata):
-    """Write arrays {name: array} and metadata {text: text} as one file; see `whole_file`.
+    """Write arrays {name: array} and metadata {text: text} as one file; see `atomic_write`.
 
     The same content gives the same bytes: the widest numbers first, which aligns all, then by name.
     Raises     ValueError for what such a file cannot hold; OSError if it cannot be written
@@ -61,7 +61,7 @@ def write_safetensors(path, arrays, metadata):
         header[name] = {"dtype": code, "shape": shape, "data_offsets": offsets}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in names:
             file.write(arrays[name].tobytes())

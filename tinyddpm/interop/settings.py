@@ -8,8 +8,8 @@ Source     the arguments of UNet2DModel, DDPMScheduler and DDIMScheduler in diff
 import math
 from functools import partial
 
-from ..schedule import Schedule
-from ..unet import UNetConfig
+from ..diffusion.schedule import Schedule
+from ..nn.unet import UNetConfig
 
 # What their U-Net has by default and ours has always; their other defaults; what else is ours.
 COMMON = {

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import whole_file
-from ..unet import UNet
+from ..files import atomic_write
+from ..nn.unet import UNet
 from .safetensors import read_json, read_safetensors, write_safetensors
 from .settings import read_process, read_unet_config, write_unet_config
 
@@ -24,8 +24,7 @@ NAMES = (
     (r"^norm_out", "conv_norm_out"),
     (r"^middle", "mid_block"),
     (r"^(down|up)(\d+)", r"\1_blocks.\2"),
-    (r"half", "downsamplers.0.conv"),
-    (r"double", "upsamplers.0"),
+    (r"(down|up)sample", r"\1samplers.0.conv"),
     (r"(\d+)\.res\.", r"resnets.\1."),
     (r"shift", "time_emb_proj"),
     (r"skip", "conv_shortcut"),
@@ -68,7 +67,7 @@ def save_diffusers(path, unet, theta):
     config = json.dumps(write_unet_config(unet.config), indent=2, sort_keys=True)
     arrays = {name: _theirs(param.of(theta), name) for name, param in _named(unet).items()}
     write_safetensors(Path(path) / WEIGHTS, arrays, {"format": "pt"})
-    with whole_file(Path(path) / "config.json") as file:
+    with atomic_write(Path(path) / "config.json") as file:
         file.write((config + "\n").encode())
 
 

@@ -1,0 +1,1 @@
+"""Learn diffusion: the schedule, the process and its loss, samplers, the variational bound."""

@@ -1,0 +1,180 @@
+"""From noise to images, step by step. A sampler is a generator: its user sees every step.
+
+All of them take `eps_hat = predict(x_t, t)`, t (N,), with v in the channels after the image's if
+variances are learned, and a schedule, respaced for fewer steps; the image that a step sees coming
+is clipped to [-1, 1], and the noise that goes with it follows.
+"""
+
+import math
+import warnings
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+
+from ..device import array_module
+from ..nn.tape import Tape
+from .process import log_variance, posterior_mean, x0_and_eps
+
+
+class Step(NamedTuple):
+    """Where a sampler stands: x (N, ...) at time t, and the clean image x0_hat it saw coming."""
+
+    t: int
+    x: np.ndarray
+    x0_hat: np.ndarray
+
+
+def predictor(model, theta, label=None):
+    """The model with these weights and labels as what samplers take: eps_hat = predict(x_t, t)."""
+    return lambda x_t, t: model.forward(x_t, t, Tape(theta), label)
+
+
+def guided(eps_model, label, null, weight):
+    """Classifier-free guidance as what samplers take: away from any image, towards the label's.
+
+        eps_hat = (1 + w) eps_θ(x_t, t, label) - w eps_θ(x_t, t, null)      w = weight
+
+    eps_model  eps_hat = eps_model(x_t, t, label), here called once with twice the batch
+    label      (N,); null is the null label that the model was trained with; w = 0: no guidance
+    A learned variance, in the channels after the image's, stays that of the label.
+    Source     Ho & Salimans 2022, arXiv:2207.12598, equation 6
+    """
+
+    def predict(x_t, t):
+        if not weight:
+            return eps_model(x_t, t, label)
+        n, channels = len(x_t), x_t.shape[-1]
+        both = eps_model(_join(x_t, x_t), _join(t, t), _join(label, null + 0 * label))
+        eps_hat = (1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]
+        return _join(eps_hat, both[:n, ..., channels:], axis=-1)
+
+    return predict
+
+
+def _join(a, b, axis=0):
+    return array_module(a).concatenate([a, b], axis)
+
+
+def predict_x0(predict, schedule, x, t):
+    """What the network sees in x (N, ...) at step t: (x0_hat, eps_hat, v).
+
+    x0_hat is clipped to [-1, 1], eps_hat the noise that goes with it, v (N, ...) what follows the
+    image's channels in the answer: nothing, unless variances are learned.
+    """
+    times = np.full(len(x), t)
+    answer = predict(x, schedule.times[times])
+    eps_hat, v = answer[..., : x.shape[-1]], answer[..., x.shape[-1] :]
+    x0_hat = x0_and_eps(eps_hat, x, times, schedule)[0].clip(-1, 1)
+    return x0_hat, x0_and_eps(x0_hat, x, times, schedule, "x0")[1], v
+
+
+def ancestral(predict, schedule, x_T, rng, variance="small"):
+    """Walk the Markov chain back from noise x_T (N, ...) to images; yields a Step for t = T-1 .. 0.
+
+        x_{t-1} = posterior_mean(x0_hat, x_t) + σ_t z,    z ~ N(0, 1), but z = 0 at t = 1
+
+    variance   "large": σ_t² = β_t, the paper's choice for all of its 1,000 steps; "small":
+               σ_t² = β̃_t; "learned", if the network was trained for it: see `log_variance`
+    rng        random Generator for z
+    Raises     ValueError as `log_variance`; a warning for "large" with fewer than 200 steps
+    Source     Ho et al. 2020, Algorithm 2; clipping as in its code
+    """
+    if variance == "large" and schedule.T < 200:
+        warnings.warn(
+            f"variance 'large' leaves noise in the images with only {schedule.T} steps; use 200 or "
+            "more, or variance 'small', or another sampler",
+            stacklevel=2,
+        )
+    x = x_T
+    for t in range(schedule.T, 0, -1):
+        x0_hat, _, v = predict_x0(predict, schedule, x, t)
+        times = np.full(len(x), t)
+        sigma = array_module(x).exp(log_variance(variance, v, times, schedule) / 2)
+        x = posterior_mean(x0_hat, x, times, schedule)
+        if t > 1:
+            x = x + sigma * rng.standard_normal(x.shape, x.dtype)
+        yield Step(t - 1, x, x0_hat)
+
+
+def ddim(predict, schedule, x_T, rng=None, eta=0.0):
+    """Less noise on the way: none for eta = 0, as much as `ancestral` for 1. Yields Steps as it.
+
+        x_{t-1} = √ᾱ_{t-1} x0_hat + √(1 - ᾱ_{t-1} - σ²) eps_hat + σ z,    σ² = eta² β̃_t
+
+    rng        random Generator for z, needed if eta > 0
+    Raises     ValueError unless 0 <= eta <= 1, or if there is no rng for an eta above 0
+    Source     Song et al. 2020, arXiv:2010.02502, equations 12 and 16
+    """
+    if not 0 <= eta <= 1 or (eta and rng is None):
+        raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for all of it, and give an rng")
+    x = x_T
+    for t in range(schedule.T, 0, -1):
+        x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)
+        alpha_bar = float(schedule.alpha_bar[t - 1])
+        sigma = eta * math.sqrt(schedule.posterior_variance[t])
+        x = math.sqrt(alpha_bar) * x0_hat + math.sqrt(1 - alpha_bar - sigma**2) * eps_hat
+        if sigma:
+            x = x + sigma * rng.standard_normal(x.shape, x.dtype)
+        yield Step(t - 1, x, x0_hat)
+
+
+def ddim_inversion(predict, schedule, x0):
+    """The noise that `ddim` makes these images of; yields a Step for t = 1 .. T.
+
+        x_t = √ᾱ_t x0_hat + √(1 - ᾱ_t) eps_hat,    eps_hat = predict(x_{t-1}, t)
+
+    It asks for the noise at x_{t-1} where the exact inverse would need x_t: the more steps, the
+    smaller the difference. Nothing is clipped.
+    Source     Song et al. 2020, section 4.3
+    """
+    x = x0
+    signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
+    for t in range(1, schedule.T + 1):
+        eps_hat = predict(x, np.full(len(x), schedule.times[t]))[..., : x.shape[-1]]
+        x0_hat = (x - float(noise[t - 1]) * eps_hat) / float(signal[t - 1])
+        x = float(signal[t]) * x0_hat + float(noise[t]) * eps_hat
+        yield Step(t, x, x0_hat)
+
+
+def dpm_solver(predict, schedule, x_T):
+    """DPM-Solver++(2M): a second-order solver, for few steps. Yields Steps as `ancestral`.
+
+        x_{t-1} = (b_{t-1} / b_t) x_t + a_{t-1} (1 - e^-h) D,    a = √ᾱ, b = √(1 - ᾱ)
+        D = x0_hat + (x0_hat - the x0_hat of the step before) h / (2 · h of the step before)
+
+    h is how far λ = log(a / b) goes in the step. The first step and the last, which has h = ∞, use
+    D = x0_hat.
+    Source     Lu et al. 2022, arXiv:2211.01095, Algorithm 2
+    """
+    a, b = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
+    lambda_ = np.concatenate([[math.inf], np.log(a[1:] / b[1:])])
+    x, before, h_before = x_T, None, None
+    for t in range(schedule.T, 0, -1):
+        x0_hat, _, _ = predict_x0(predict, schedule, x, t)
+        h = float(lambda_[t - 1] - lambda_[t])
+        D = x0_hat
+        if before is not None and t > 1:
+            D = x0_hat + h / (2 * h_before) * (x0_hat - before)
+        x = float(b[t - 1] / b[t]) * x - float(a[t - 1]) * math.expm1(-h) * D
+        before, h_before = x0_hat, h
+        yield Step(t - 1, x, x0_hat)
+
+
+def slerp(a, b, share):
+    """From noise a (share 0) to noise b (share 1) along a great circle, where lengths stay usual.
+
+        (sin((1 - s) θ) a + sin(s θ) b) / sin θ,    θ the angle between a and b
+
+    Source     Song et al. 2020, section 5.3
+    """
+    cosine = float((a * b).sum() / ((a * a).sum() * (b * b).sum()) ** 0.5)
+    angle = math.acos(min(max(cosine, -1), 1))
+    if math.sin(angle) < 1e-6:
+        return (1 - share) * a + share * b
+    return (math.sin((1 - share) * angle) * a + math.sin(share * angle) * b) / math.sin(angle)
+
+
+def final_images(steps):
+    """Run a sampler to its end; returns its images (N, ...)."""
+    return deque(steps, maxlen=1).pop().x

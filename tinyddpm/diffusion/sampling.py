@@ -1,0 +1,38 @@
+"""Which sampler, with which settings."""
+
+import math
+from dataclasses import dataclass
+
+from ..config import check_choices, setting
+from .process import VARIANCES
+from .samplers import ancestral, ddim, dpm_solver
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Sampling."""
+
+    sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm"))
+    steps: int = setting(20, "sampling steps")
+    guidance: float = setting(1.5, "weight of classifier-free guidance, if there are labels")
+    variance: str = setting("small", "of the ancestral sampler", VARIANCES)
+    eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1")
+
+    def __post_init__(self):
+        check_choices(self)
+        if self.steps < 2:
+            raise ValueError(f"steps of {self.steps}: use 2 or more")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance of {self.guidance}: use 0 or more")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta of {self.eta}: use 0 to 1")
+
+
+def sample(config, predict, schedule, x_T, rng):
+    """The Steps of the sampler that a SamplingConfig names, with its number of steps."""
+    respaced = schedule.respaced(config.steps)
+    if config.sampler == "ancestral":
+        return ancestral(predict, respaced, x_T, rng, config.variance)
+    if config.sampler == "ddim":
+        return ddim(predict, respaced, x_T, rng, config.eta)
+    return dpm_solver(predict, respaced, x_T)

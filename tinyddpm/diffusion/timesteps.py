@@ -1,0 +1,38 @@
+"""Which times to learn from: evenly, or more often where the variational bound is uncertain."""
+
+import numpy as np
+
+
+class LossSecondMomentResampler:
+    """Draws t with a probability p_t that is proportional to the size of its recent losses.
+
+        p_t ∝ √ mean of the last 10 losses² at t, mixed with 0.1 % of an even share
+        weight = 1 / (T p_t), so that the mean of weight · loss is what even times would give
+
+    Until every t has had 10 losses, the times are even and the weights 1.
+
+    losses     (T, 10): the last losses at t = 1 .. T, newest last; NaN where there were none yet
+    Source     Nichol & Dhariwal 2021, equation 18; 0.1 % as in its code
+    """
+
+    def __init__(self, T):
+        self.losses = np.full((T, 10), np.nan)
+
+    def probabilities(self):
+        """p_t (T,) for t = 1 .. T"""
+        T = len(self.losses)
+        if np.isnan(self.losses).any():
+            return np.full(T, 1 / T)
+        size = np.sqrt((self.losses**2).mean(axis=1))
+        return 0.999 * size / size.sum() + 0.001 / T
+
+    def draw(self, rng, count):
+        """Times t (count,) in 1 .. T and the weights (count,) of their losses."""
+        p = self.probabilities()
+        t = rng.choice(len(p), count, p=p)
+        return t + 1, 1 / (len(p) * p[t])
+
+    def update(self, t, losses):
+        """Note the losses (N,) that were found at times t (N,)."""
+        for time, loss in zip(t, losses):
+            self.losses[time - 1] = [*self.losses[time - 1, 1:], loss]

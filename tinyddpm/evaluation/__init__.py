@@ -1,0 +1,1 @@
+"""Evaluation: what the samples of a model are worth."""

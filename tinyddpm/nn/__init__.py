@@ -1,0 +1,1 @@
+"""Learn backprop: the tape, one file per layer, blocks, the U-Net, the optimiser, the check."""

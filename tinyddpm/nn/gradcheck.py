@@ -1,0 +1,111 @@
+"""Are the derivatives right? How far hand-written ones are from numerical ones.
+
+    from tinyddpm.gradcheck import jacobian_gap
+    layer = Linear(layout := Layout(), "linear", 3, 4)
+    gap = jacobian_gap(layer.forward, layer.backward, layout.init(rng, float), rng.random((2, 3)))
+
+Everything here works in float64, where the weights are; a gap of 1e-12 is a right derivative, 1e-6
+a wrong one.
+"""
+
+import math
+
+import numpy as np
+
+from ..device import array_module, random_generator
+from .tape import Tape
+
+
+def complex_step(f, z, v):
+    """The derivative of f at z along v, exact to the last digits: no difference is taken.
+
+        f'(z) v = Im f(z + i h v) / h + O(h²),   h = 1e-30
+
+    f must compute with complex numbers, without abs, comparisons or conjugates.
+    Source     Squire & Trapp 1998; Martins, Sturdza & Alonso 2003
+    """
+    return f(z + 1e-30j * v).imag / 1e-30
+
+
+def stencil(f, z, v, h=5e-3):
+    """The derivative of f at z along v from six real values: central differences of order h⁶.
+
+    An independent witness: it shares no mistake with the complex step, and works for any smooth f.
+    """
+    steps = ((45, 1), (-9, 2), (1, 3))
+    return sum(c * (f(z + k * h * v) - f(z - k * h * v)) for c, k in steps) / (60 * h)
+
+
+def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, seed=0):
+    """How far the whole Jacobian by `backward` is from the numerical one, by theta and all inputs.
+
+        gap = max |J_backward - J_numerical| / max(1, max |J_numerical|)
+
+    forward    y = forward(*inputs, tape)
+    backward   gradients of the inputs = backward(dy, tape): one array, or a tuple of them
+    theta      (P,) float64 weights; inputs are float64 arrays of any shape, on the same device
+    seed       of the tape's random generator, the same at every trip: dropout keeps its mask
+    """
+    xp = array_module(theta)
+    shapes = [theta.shape, *(x.shape for x in inputs)]
+    z = _join([theta, *inputs])
+
+    def f(z):
+        theta, *inputs = _cut(z, shapes)
+        return forward(*inputs, Tape(theta, rng=random_generator([seed], xp))).ravel()
+
+    def pull_back(i):
+        grad = xp.zeros_like(theta)
+        tape = Tape(theta, grad, random_generator([seed], xp))
+        dy = xp.zeros(forward(*inputs, tape).shape)
+        dy.reshape(-1)[i] = 1
+        d_inputs = backward(dy, tape)
+        return _join([grad, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,))])
+
+    by_hand = xp.stack([pull_back(i) for i in range(f(z).size)])
+    numerical = xp.stack([derivative(f, z, direction) for direction in xp.eye(z.size)], axis=1)
+    gap, size = xp.abs(by_hand - numerical).max(), xp.abs(numerical).max()
+    return float(gap) / max(1, float(size))
+
+
+def slope_gap(f, z, grad, v, derivative=complex_step):
+    """How far the slope <grad, v> is from the numerical slope of a scalar f at z along v.
+
+        gap = |<grad, v> - f'(z) v| / max(|grad where v is not 0|, |grad| / 1000)
+
+    For v of random signs the slope itself is about as large as this |grad|, but an unlucky v cannot
+    make the gap large. A v that is zero outside one parameter checks this one alone; the second
+    term serves parameters that f does not depend on.
+    """
+    size = max(_length(grad[v != 0]), _length(grad) / 1000)
+    return abs(float(grad @ v - derivative(f, z, v))) / size
+
+
+def adjoint_gap(forward, backward, theta, *inputs, seed=0):
+    """How far `backward` is from the transpose of a forward that is linear in its inputs.
+
+    gap = |<A x, y> - <x, Aᵀ y>| / (|A x| |y|)      for a random y; there is no step to choose
+    """
+    xp = array_module(theta)
+    tape = Tape(theta, xp.zeros_like(theta))
+    image = forward(*inputs, tape)
+    y = random_generator([seed], xp).standard_normal(image.shape)
+    back = backward(y, tape)
+    back = _join(back if isinstance(back, tuple) else (back,))
+    gap = abs(float(_join([image]) @ _join([y]) - _join(inputs) @ back))
+    return gap / (_length(image) * _length(y))
+
+
+def _length(a):
+    return float((a * a).sum()) ** 0.5
+
+
+def _join(arrays):
+    """Arrays of any shape as one flat vector."""
+    return array_module(arrays[0]).concatenate([a.ravel() for a in arrays])
+
+
+def _cut(z, shapes):
+    """The arrays of these shapes that `_join` made z of."""
+    ends = np.cumsum([0] + [math.prod(shape) for shape in shapes])
+    return [z[ends[i] : ends[i + 1]].reshape(shape) for i, shape in enumerate(shapes)]

@@ -1,0 +1,78 @@
+"""The optimiser on flat vectors: clipping, learning rate, Adam, moving average."""
+
+import math
+
+import numpy as np
+
+from ..device import array_module
+
+
+class Adam:
+    """Steps of about `lr` for every weight, however large its gradient is.
+
+        m = β1 m + (1 - β1) grad           v = β2 v + (1 - β2) grad²
+        theta = theta - lr m̂ / (√v̂ + tiny),   m̂ = m / (1 - β1^step),   v̂ = v / (1 - β2^step)
+
+    `update(theta, grad, lr)` changes theta, m and v (all (P,)) in place and counts `step`.
+    Source     Kingma & Ba 2014, arXiv:1412.6980, Algorithm 1
+    """
+
+    def __init__(self, theta, decay1=0.9, decay2=0.999, tiny=1e-8):
+        xp = array_module(theta)
+        self.m, self.v, self.step = xp.zeros_like(theta), xp.zeros_like(theta), 0
+        self.decay1, self.decay2, self.tiny = decay1, decay2, tiny
+
+    def update(self, theta, grad, lr):
+        self.step += 1
+        for part in cache_chunks(theta):
+            weights, m, v, g = theta[part], self.m[part], self.v[part], grad[part]
+            m *= self.decay1
+            m += (1 - self.decay1) * g
+            v *= self.decay2
+            v += (1 - self.decay2) * g * g
+            m_hat = m / (1 - self.decay1**self.step)
+            v_hat = v / (1 - self.decay2**self.step)
+            weights -= lr * m_hat / (v_hat**0.5 + self.tiny)
+
+
+def clip_by_norm(grad, largest):
+    """Shorten grad (P,) in place if it is longer than `largest`; returns its length before.
+
+    The length stays on the device, so that nobody waits for it.
+    """
+    norm = (grad @ grad) ** 0.5
+    grad *= largest / array_module(grad).maximum(norm, largest)
+    return norm
+
+
+def learning_rate(step, steps, peak, warmup, end=1.0):
+    """The learning rate of step 0, 1, ..., steps - 1.
+
+    It rises in a straight line during the first `warmup` steps to `peak`, then falls along half a
+    cosine to end · peak; with end = 1 it stays, as in Ho et al. 2020, appendix B.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def update_ema(ema, theta, step, decay):
+    """Move the average ema (P,) in place a little towards theta, after update step = 1, 2, ...
+
+        ema = ema + (1 - d) (theta - ema),    d = min(decay, (1 + step) / (10 + step))
+
+    The ramp forgets the random start quickly: with a constant 0.9999 the average of a short run
+    would be mostly noise.
+    Source     Ho et al. 2020, appendix B; ramp as in TensorFlow's ExponentialMovingAverage
+    """
+    d = min(decay, (1 + step) / (10 + step))
+    for part in cache_chunks(ema):
+        average = ema[part]
+        average += (1 - d) * (theta[part] - average)
+
+
+def cache_chunks(vector):
+    """Slices of a flat vector that a processor's cache holds; one slice if it is on a GPU."""
+    size = 1 << 15 if array_module(vector) is np else len(vector)
+    return [slice(i, i + size) for i in range(0, len(vector), size)]

@@ -1,0 +1,1 @@
+"""Pictures: grids of images, curves, and all that a run draws."""

@@ -1,0 +1,49 @@
+"""What a worker does with its part of a batch, in training and in sampling."""
+
+from dataclasses import dataclass
+
+from ..data import to_model_range
+from ..device import array_module
+from ..diffusion.process import x0_and_eps
+from ..diffusion.schedule import Schedule
+from ..diffusion.variational import LOSSES
+from ..nn.tape import Tape
+from ..nn.unet import UNet
+from ..randomness import generator
+from .run import TrainConfig
+
+
+@dataclass
+class Denoiser:
+    """The job of `Workers`: a U-Net, and what its answers mean."""
+
+    unet: UNet
+    schedule: Schedule
+    config: TrainConfig
+
+    def gradient(self, theta, grad, step, part, images, label, t, weight):
+        """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
+        config, xp = self.config, array_module(theta)
+        rng = generator(config.seed, "training", step, part, xp)
+        x0 = to_model_range(images).astype(theta.dtype)
+        if config.flips:
+            mirrored = rng.random(len(x0)) < config.flips
+            x0 = xp.where(mirrored[:, None, None, None], x0[:, :, ::-1], x0)
+        eps = rng.standard_normal(x0.shape, theta.dtype)
+        if label is not None:
+            dropped = rng.random(len(x0)) < config.label_drop
+            label = xp.where(dropped, self.unet.config.classes, label)
+        tape = Tape(theta, grad, rng)
+        loss = LOSSES[config.loss]
+        return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
+
+    def predict(self, theta, x_t, t, label):
+        """eps_hat for a part of the images that are being sampled; v after it, if it is learned.
+
+        At t = T, where hardly anything is left of x0, the way from another answer to eps and back
+        costs x0 a few thousandths in float32; the first step of a sampler does not mind.
+        """
+        answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
+        said, v = answer[..., :channels], answer[..., channels:]
+        _, eps_hat = x0_and_eps(said, x_t, t, self.schedule, self.config.predicts)
+        return array_module(x_t).concatenate([eps_hat, v], axis=-1)

@@ -1,0 +1,56 @@
+"""The numbers of every step of a run, for log.csv."""
+
+import math
+
+from ..device import array_module, to_host
+
+HEADER = "step,loss,gradient,lr"
+
+
+class Log:
+    """Rows of text, one for each step. New numbers wait where they are until `settle` is called.
+
+    To know a number that a GPU computes is to wait until it has done all that it was told before.
+    """
+
+    def __init__(self):
+        self.rows, self.pending = [], []
+
+    @property
+    def losses(self):
+        """The loss of every step so far."""
+        return [float(row.split(",")[1]) for row in self.rows]
+
+    def record(self, step, loss, length, lr):
+        """Remember the loss of a step, the length of its gradient (both 0-d arrays), and lr."""
+        self.pending.append((step, loss, length, lr))
+
+    def fetch(self):
+        """Make rows of what was noted; returns the losses among it, a list.
+
+        Raises     FloatingPointError if one of them is no number; the rows end before it
+        """
+        if not self.pending:
+            return []
+        steps, losses, lengths, rates = zip(*self.pending)
+        self.pending = []
+        xp = array_module(losses[0])
+        losses, lengths = to_host(xp.stack([xp.stack(losses), xp.stack(lengths)])).tolist()
+        for step, loss, length, lr in zip(steps, losses, lengths, rates):
+            if not math.isfinite(loss + length):
+                raise FloatingPointError(
+                    f"step {step}: the loss is {loss}, the gradient's length {length}; the last "
+                    "checkpoint is sound, but start a new run with a smaller learning rate"
+                )
+            self.rows.append(f"{step},{loss:.6g},{length:.6g},{lr:.6g}")
+        return losses
+
+    def read(self, path, step):
+        """Take the rows of a log.csv up to a step; there may be more, or no file."""
+        if path.exists():
+            rows = path.read_text().splitlines()[1:]
+            self.rows = [row for row in rows if int(row.split(",")[0]) <= step]
+
+    def text(self):
+        """What log.csv holds."""
+        return "\n".join([HEADER, *self.rows]) + "\n"

@@ -1,0 +1,132 @@
+"""The training loop: Algorithm 1 on many cores, with pictures and checkpoints on the way."""
+
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+
+from ..data import batch_indices
+from ..device import to_host
+from ..nn.optim import clip_by_norm, learning_rate, update_ema
+from ..pictures import gallery
+from ..progress import Progress, in_words
+from ..randomness import generator
+from .denoiser import Denoiser
+from .workers import Workers
+
+
+def train(run):
+    """Go on with a run until its last step, then draw what it has learnt, all in its folder.
+
+    Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
+    """
+    config = run.config
+    denoiser = Denoiser(run.unet, run.schedule.on(run.xp), config)
+    fetch_every = 1 if run.xp is np else 50  # steps: to know a loss is to wait for the GPU
+    with (
+        _Interruption() as interruption,
+        Workers(denoiser, run.theta, min(config.workers, config.batch)) as workers,
+        Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
+    ):
+        if left := config.steps - run.step:
+            seconds = left * _seconds_per_step(run, workers)
+            print(f"At today's speed that takes {in_words(seconds)}.")
+        average = None
+        while run.step < config.steps:
+            if run.step and run.step % config.every == 0:
+                progress.clear()
+                gallery.draw_preview(run, workers, interruption.check)
+            advance(run, workers)
+            stop = interruption.asked
+            pause = stop or run.step % config.every == 0 or run.step == config.steps
+            if pause or run.step % fetch_every == 0:
+                for loss in run.log.fetch():
+                    average = loss if average is None else average + 0.02 * (loss - average)
+                progress.show(run.step, f"loss {average:.4f}")
+            if pause:
+                run.save()
+            if stop:
+                raise KeyboardInterrupt
+        progress.clear()
+        gallery.draw_final(run, workers, interruption.check)
+
+
+def _seconds_per_step(run, workers):
+    """About how many seconds a step takes: one micro-batch for each worker is tried."""
+    config = run.config
+    slices = workers.micro_batches(config.batch, config.micro_batch)
+    tasks = _micro_batches(run, *_draw_times(run), slices[: workers.count])
+    for _ in range(2):  # the first time, memory is new and slow
+        began = time.perf_counter()
+        _, grad = workers.gradient(run.theta, tasks)
+        to_host(grad[:1])
+    return (time.perf_counter() - began) * len(slices) / len(tasks)
+
+
+def advance(run, workers):
+    """One step of Algorithm 1: a batch, its gradient, an update; `run.log` gets the loss.
+
+    Nothing is read back from a GPU, but with importance sampling.
+    """
+    config = run.config
+    t, weight = _draw_times(run)
+    slices = workers.micro_batches(config.batch, config.micro_batch)
+    losses, grad = workers.gradient(run.theta, _micro_batches(run, t, weight, slices))
+    losses = run.xp.concatenate(losses)
+    length = clip_by_norm(grad, config.clip)
+    if config.loss == "vlb":
+        run.history.update(to_host(t), to_host(losses))
+    lr = learning_rate(run.step, config.steps, config.lr, config.warmup, config.lr_end)
+    run.adam.update(run.theta, grad, lr)
+    update_ema(run.ema, run.theta, run.step, config.ema_decay)
+    run.log.record(run.step, (weight * losses).sum(), length, lr)
+
+
+def _draw_times(run):
+    """The times t (batch,) of the next step, and what the loss at each of them counts (batch,)."""
+    config, xp = run.config, run.xp
+    if config.loss == "vlb":  # the history of the losses is on the host
+        t, weight = run.history.draw(generator(config.seed, "times", run.step), config.batch)
+        return xp.asarray(t), xp.asarray(weight / config.batch, run.theta.dtype)
+    t = generator(config.seed, "times", run.step, xp=xp).integers(1, config.T + 1, config.batch)
+    return t, xp.full(config.batch, 1 / config.batch, run.theta.dtype)
+
+
+def _micro_batches(run, t, weight, slices):
+    """The batch of the next step, cut into micro-batches: the arguments of `gradient`."""
+    chosen = batch_indices(len(run.images), run.config.batch, run.step, run.config.seed)
+    chosen, tasks = run.xp.asarray(chosen), []
+    for cut in slices:
+        i = chosen[cut]
+        label = run.labels[i] if run.unet.config.classes else None
+        tasks.append((run.step, len(tasks), run.images[i], label, t[cut], weight[cut]))
+    return tasks
+
+
+class _Interruption:
+    """While it lasts, the first Ctrl-C is only noted; the second one acts as ever."""
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self):
+        self.before = None
+        if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
+            self.before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number, frame):
+        self.asked = True
+        signal.signal(signal.SIGINT, self.before)
+        os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
+
+    def check(self):
+        """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def __exit__(self, *exception):
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)

@@ -1,0 +1,181 @@
+"""A training run: its settings, its state, and the folder that it lives in."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ..config import check_choices, from_dict, setting
+from ..data import check_dataset
+from ..device import DEVICES, module_for, to_host
+from ..diffusion.process import PREDICTS
+from ..diffusion.schedule import SCHEDULES
+from ..diffusion.timesteps import LossSecondMomentResampler
+from ..diffusion.variational import LOSSES
+from ..files import atomic_write
+from ..nn.optim import Adam
+from ..nn.unet import UNet, UNetConfig
+from ..randomness import generator
+from .checkpoint import load_checkpoint, save_checkpoint
+from .log import Log
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Training. The defaults are those of Ho et al. 2020, appendix B, for CIFAR-10."""
+
+    steps: int = setting(800_000, "batches to learn from")
+    batch: int = setting(128, "images a step")
+    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU")
+    lr: float = setting(2e-4, "learning rate after the warm-up")
+    lr_end: float = setting(1.0, "share of it that is left at the end, down a cosine; 1 stays")
+    warmup: int = setting(5000, "steps in which the learning rate rises")
+    clip: float = setting(1.0, "largest length of a gradient")
+    ema_decay: float = setting(0.9999, "decay of the moving average of the weights")
+    flips: float = setting(0.0, "share of the images that are mirrored")
+    label_drop: float = setting(0.1, "share of the labels replaced by the null label")
+    T: int = setting(1000, "steps of the diffusion process")
+    schedule: str = setting("linear", "how the noise grows in them", tuple(SCHEDULES))
+    predicts: str = setting("eps", "what the network answers with", PREDICTS)
+    loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
+    every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
+    seed: int = setting(0, "same seed and workers, same run")
+    workers: int = setting(1, "processes to train with on a CPU, at most one an image")
+    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICES)
+
+    def __post_init__(self):
+        check_choices(self)
+        for name in ("steps", "batch", "every", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
+        for name in ("micro_batch", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} of {getattr(self, name)}: use 0 or more")
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
+        for name in ("lr_end", "ema_decay", "flips", "label_drop"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
+
+    @property
+    def drops_labels(self):
+        """Whether labels and the null label are both trained, as guidance needs them."""
+        return 0 < self.label_drop < 1
+
+
+class Run:
+    """A training run in its folder: the state that a checkpoint holds, and how to save and find it.
+
+    unet, config, schedule, dataset    what is trained, how, and on what
+    xp                                 the module for arrays where config.device says; there are
+    images, labels                     the data set's, and
+    theta, ema, adam, history, step    the state: with `config` it decides all that comes after
+    log                                the `Log` of its steps
+    """
+
+    def __init__(self, unet_config, config, dataset, folder):
+        check_dataset(dataset, unet_config.image_shape, unet_config.classes, config.batch)
+        outputs = 1 if config.loss == "simple" else 2
+        if unet_config.outputs != outputs:
+            raise ValueError(
+                f"loss {config.loss!r} of a U-Net with outputs={unet_config.outputs}: this loss "
+                f"wants outputs={outputs}, the second of which are learned variances"
+            )
+        self.folder, self.dataset, self.xp = Path(folder), dataset, module_for(config.device)
+        device = "cpu" if self.xp is np else "cuda"  # to go on where it began, see `resume`
+        self.config = dataclasses.replace(config, device=device)
+        self.images, self.labels = map(self.xp.asarray, (dataset.images, dataset.labels))
+        self.unet = UNet(unet_config)
+        self.schedule = SCHEDULES[config.schedule](config.T)
+        self.theta = self.xp.asarray(self.unet.layout.init(generator(config.seed, "weights")))
+        self.ema = self.theta.copy()
+        self.adam = Adam(self.theta)
+        self.history = LossSecondMomentResampler(config.T)
+        self.log = Log()
+        self.saved_step = 0  # the step of the checkpoint
+
+    @property
+    def step(self):
+        """How many steps have been done."""
+        return self.adam.step
+
+    @classmethod
+    def start(cls, unet_config, config, dataset, folder):
+        """A new run in a new folder: `folder`, or `folder`-2, -3, ... if it is taken."""
+        run = cls(unet_config, config, dataset, folder)
+        run.folder.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            try:
+                run.folder.mkdir()
+                break
+            except FileExistsError:
+                number += 1
+                run.folder = Path(f"{folder}-{number}")
+        run.save()
+        return run
+
+    @classmethod
+    def resume(cls, folder, load_dataset, **changes):
+        """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set.
+
+        Without `changes` to the TrainConfig it goes on bit for bit as if it had never stopped.
+        Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
+        """
+        path = Path(folder) / "checkpoint.npz"
+        arrays, meta = read_run(path)
+        unet_config = from_dict(UNetConfig, meta["unet"])
+        config = from_dict(TrainConfig, {**meta["train"], **changes})
+        if config.steps < meta["step"]:
+            raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
+        run = cls(unet_config, config, load_dataset(meta["data"]), folder)
+        run.theta, run.ema, run.adam.m, run.adam.v = (
+            run.xp.asarray(checked_array(arrays, name, run.theta.shape, path))
+            for name in ("theta", "ema", "m", "v")
+        )
+        run.history.losses = checked_array(arrays, "history", run.history.losses.shape, path)
+        run.adam.step = run.saved_step = meta["step"]
+        run.log.read(run.folder / "log.csv", run.step)  # it may be ahead of the checkpoint
+        return run
+
+    def save(self):
+        """Write config.json, log.csv and checkpoint.npz, each whole or not at all."""
+        settings = {
+            "data": self.dataset.name,
+            "label_names": self.dataset.label_names,
+            "unet": dataclasses.asdict(self.unet.config),
+            "train": dataclasses.asdict(self.config),
+        }
+        with atomic_write(self.folder / "config.json") as file:
+            file.write((json.dumps(settings, indent=2) + "\n").encode())
+        with atomic_write(self.folder / "log.csv") as file:
+            file.write(self.log.text().encode())
+        arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
+        arrays = {name: to_host(array) for name, array in arrays.items()}
+        arrays["history"] = self.history.losses
+        save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
+        self.saved_step = self.step
+
+
+def read_run(path):
+    """The arrays and the other facts in the checkpoint of a run.
+
+    Raises     OSError or ValueError if there is no whole checkpoint of a run
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: name the folder of a run")
+    arrays, meta = load_checkpoint(path)
+    if not {"unet", "train", "data", "step"} <= meta.keys():
+        raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
+    return arrays, meta
+
+
+def checked_array(arrays, name, shape, path):
+    """The array `name` of a checkpoint; ValueError unless it has the shape that is wanted."""
+    if name not in arrays or arrays[name].shape != shape:
+        came = arrays[name].shape if name in arrays else "nothing"
+        raise ValueError(f"{path}: {name} should have the shape {shape}, but {came} came")
+    return arrays[name]
