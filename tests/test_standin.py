@@ -78,13 +78,14 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
     "where= in a ufunc": (
         SiLU.forward, "tanh(x / 2)", "tanh(x / 2, where=x > 0)", "unexpected keyword"),
     "a function that CuPy lacks": (
-        Conv3x3.forward, "rows = patch_rows(x", "array_module(x).lib.stride_tricks; rows = patch_rows(x",
+        Conv3x3.forward, "rows = patch_rows(x",
+        "array_module(x).lib.stride_tricks; rows = patch_rows(x",
         "no cupy.lib"),
     "data that stayed on the host": (
         _micro_batches, "run.images[i]", "run.dataset.images[i]", "only integers|NumPy|__index__"),
     "an update on the host": (
-        Adam.update, "self.v[part], grad[part]",
-        "self.v[part], grad.get()[part]", "copy waits for the GPU"),
+        Adam.update, "self.v[chunk], grad[chunk]",
+        "self.v[chunk], grad.get()[chunk]", "copy waits for the GPU"),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Which times to learn from: evenly, or more often where the variational bound is uncertain."""
+"""Importance sampling of t: times where the variational bound is uncertain are drawn more often."""
 
 import numpy as np
 

@@ -22,7 +22,7 @@ from .process import (
 from .schedule import extract, per_image
 
 HALF_BIN = 1 / 255  # a byte's share of [-1, 1], from its middle to its border
-LEAST = 1e-12  # no probability counts as less
+SMALLEST = 1e-12  # no probability counts as less
 
 
 class Term(NamedTuple):
@@ -68,16 +68,17 @@ def _decoder(x0, mean, log_sigma2):
     """
     xp = array_module(x0)
     per_sigma = xp.exp(-log_sigma2 / 2)
-    right, left = ((x0 + side - mean) * per_sigma for side in (HALF_BIN, -HALF_BIN))
-    (below_right, d_right), (below_left, d_left) = _normal_cdf(right), _normal_cdf(left)
-    last, first = x0 > 0.999, x0 < -0.999
-    below_right, d_right = xp.where(last, 1, below_right), xp.where(last, 0, d_right)
-    below_left, d_left = xp.where(first, 0, below_left), xp.where(first, 0, d_left)
-    p = below_right - below_left
-    seen = p.real > LEAST
-    p = xp.where(seen, p, LEAST)
-    d_mean = xp.where(seen, (d_right - d_left) * per_sigma / p, 0)
-    return -xp.log(p), d_mean, xp.where(seen, (d_right * right - d_left * left) / (2 * p), 0)
+    plus, minus = ((x0 + side - mean) * per_sigma for side in (HALF_BIN, -HALF_BIN))
+    (cdf_plus, d_plus), (cdf_minus, d_minus) = _normal_cdf(plus), _normal_cdf(minus)
+    white, black = x0 > 0.999, x0 < -0.999  # the outer bins
+    cdf_plus, d_plus = xp.where(white, 1, cdf_plus), xp.where(white, 0, d_plus)
+    cdf_minus, d_minus = xp.where(black, 0, cdf_minus), xp.where(black, 0, d_minus)
+    p = cdf_plus - cdf_minus
+    counts = p.real > SMALLEST
+    p = xp.where(counts, p, SMALLEST)
+    d_mean = xp.where(counts, (d_plus - d_minus) * per_sigma / p, 0)
+    d_log_sigma2 = xp.where(counts, (d_plus * plus - d_minus * minus) / (2 * p), 0)
+    return -xp.log(p), d_mean, d_log_sigma2
 
 
 def _normal_cdf(z):
@@ -141,14 +142,14 @@ def _bound_of(answer, x0, x_t, t, schedule, predicts):
             f"{answer.shape[-1]} channels for images of {x0.shape[-1]}: to learn variances the "
             "network must answer with twice as many; set outputs=2"
         )
-    said, v = answer[..., : x0.shape[-1]], answer[..., x0.shape[-1] :]
-    x0_hat, _ = x0_and_eps(said, x_t, t, schedule, predicts)
+    prediction, v = answer[..., : x0.shape[-1]], answer[..., x0.shape[-1] :]
+    x0_hat, _ = x0_and_eps(prediction, x_t, t, schedule, predicts)
     mean = posterior_mean(x0_hat, x_t, t, schedule)
     term = bound(x0, x_t, t, mean, log_variance("learned", v, t, schedule), schedule)
     d_x0_hat = term.d_mean * extract(schedule.posterior_x0_coef, t, x0)
-    d_said, _ = x0_and_eps(d_x0_hat, 0 * x_t, t, schedule, predicts)  # rule 4: a diagonal matrix
+    d_prediction, _ = x0_and_eps(d_x0_hat, 0 * x_t, t, schedule, predicts)  # rule 4: a diagonal
     log_range = schedule.log_beta - schedule.log_posterior_variance
-    return term.bits, d_said, term.d_log_sigma2 * extract(log_range / 2, t, x0)
+    return term.bits, d_prediction, term.d_log_sigma2 * extract(log_range / 2, t, x0)
 
 
 LOSSES = {"simple": simple_loss, "hybrid": hybrid_loss, "vlb": vlb_loss}

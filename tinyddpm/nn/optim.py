@@ -24,15 +24,17 @@ class Adam:
 
     def update(self, theta, grad, lr):
         self.step += 1
-        for part in cache_chunks(theta):
-            weights, m, v, g = theta[part], self.m[part], self.v[part], grad[part]
-            m *= self.decay1
-            m += (1 - self.decay1) * g
-            v *= self.decay2
-            v += (1 - self.decay2) * g * g
-            m_hat = m / (1 - self.decay1**self.step)
-            v_hat = v / (1 - self.decay2**self.step)
-            weights -= lr * m_hat / (v_hat**0.5 + self.tiny)
+        for chunk in cache_chunks(theta):
+            self._update(theta[chunk], self.m[chunk], self.v[chunk], grad[chunk], lr)
+
+    def _update(self, theta, m, v, grad, lr):
+        m *= self.decay1
+        m += (1 - self.decay1) * grad
+        v *= self.decay2
+        v += (1 - self.decay2) * grad * grad
+        m_hat = m / (1 - self.decay1**self.step)
+        v_hat = v / (1 - self.decay2**self.step)
+        theta -= lr * m_hat / (v_hat**0.5 + self.tiny)
 
 
 def clip_by_norm(grad, largest):
@@ -67,9 +69,9 @@ def update_ema(ema, theta, step, decay):
     Source     Ho et al. 2020, appendix B; ramp as in TensorFlow's ExponentialMovingAverage
     """
     d = min(decay, (1 + step) / (10 + step))
-    for part in cache_chunks(ema):
-        average = ema[part]
-        average += (1 - d) * (theta[part] - average)
+    for chunk in cache_chunks(ema):
+        average = ema[chunk]
+        average += (1 - d) * (theta[chunk] - average)
 
 
 def cache_chunks(vector):

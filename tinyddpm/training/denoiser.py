@@ -44,6 +44,6 @@ class Denoiser:
         costs x0 a few thousandths in float32; the first step of a sampler does not mind.
         """
         answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
-        said, v = answer[..., :channels], answer[..., channels:]
-        _, eps_hat = x0_and_eps(said, x_t, t, self.schedule, self.config.predicts)
+        prediction, v = answer[..., :channels], answer[..., channels:]
+        _, eps_hat = x0_and_eps(prediction, x_t, t, self.schedule, self.config.predicts)
         return array_module(x_t).concatenate([eps_hat, v], axis=-1)
