@@ -13,7 +13,7 @@ from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig
 from tinyddpm.nn import attention, blocks, broadcast, conv, fast, layers, linear, norm, pairs, unet
-from tinyddpm.nn.fast import arithmetic, memory, winograd
+from tinyddpm.nn.fast import arithmetic, maps, memory, winograd
 from tinyddpm.nn.fast import attention as fast_attention
 from tinyddpm.nn.fast import norm as fast_norm
 from tinyddpm.nn.gradcheck import jacobian_gap
@@ -145,10 +145,10 @@ def test_fast_layers_by_the_gradient_check(case, layout, rng, monkeypatch, chunk
     assert jacobian_gap(layer.forward, layer.backward, theta, *inputs) <= 1e-12
 
 
-@pytest.fixture(params=winograd.POINTS)
+@pytest.fixture(params=maps.POINTS)
 def m(request, monkeypatch):
     """Tiles of m×m, whatever would make the least work."""
-    monkeypatch.setattr(winograd, "best_m", lambda n, h, w: request.param)
+    monkeypatch.setattr(maps, "best_m", lambda n, h, w: request.param)
     return request.param
 
 
@@ -164,7 +164,7 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
     theta = random_theta(layout, rng, dtype)
     x = rng.standard_normal((2, 18 // copies, 22 // copies, 64)).astype(dtype)
     dy = rng.standard_normal(layer.forward(x, Tape(theta)).shape).astype(dtype)
-    B, _, A = winograd.maps(m, 18, 22, copies, np.dtype(dtype))
+    B, _, A = maps.maps(m, 18, 22, copies, np.dtype(dtype))
     assert B.k == A.k == m + 2 and B.tiles == A.tiles == -(-18 // m) * -(-22 // m)
     by_tiles = run(layer, theta, [x], dy)
     plain = run(plain_layer, theta, [x], dy)
@@ -175,13 +175,13 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
 
 
 @pytest.mark.parametrize("copies", [1, 2])
-@pytest.mark.parametrize("m", winograd.POINTS)
+@pytest.mark.parametrize("m", maps.POINTS)
 def test_the_maps_back_are_the_transposes(m, copies, rng):
-    B, G, A = winograd.maps(m, 10, 14, copies, np.dtype(float))
+    B, G, A = maps.maps(m, 10, 14, copies, np.dtype(float))
     W = rng.standard_normal((3, 3, 4, 5))
-    U = winograd.kernel_to_points(G, W)
+    U = maps.kernel_to_points(G, W)
     dU = rng.standard_normal(U.shape)
-    back = winograd.kernel_from_points(G, dU)
+    back = maps.kernel_from_points(G, dU)
     assert np.vdot(U, dU) == pytest.approx(np.vdot(W, back), rel=1e-12)
     for one, shape in (B, (3, 10 // copies, 14 // copies, 2)), (A, (3, 10, 14, 2)):
         images, d_images = rng.standard_normal(shape), np.full(shape, np.nan)

@@ -1,0 +1,118 @@
+"""The maps of Winograd's algorithm: images and kernels to points and back, as matrices.
+
+For all windows along one side of an image, B is one matrix, mostly zeros, that multiplies the image
+where it lies: this takes less time than cutting the windows out. The zeros around the image are
+columns that this matrix does not have, and an image of which every pixel is taken twice is only
+another matrix. See `winograd` for what the maps are.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from .memory import empty, scratch
+
+POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
+    4: (2 / 3, 3 / 2),  # errors in float32, as a share of y, with 64 channels: 1e-6
+    5: (1 / 3, 4 / 5, 9 / 5),  # 2e-6
+    6: (1 / 2, 1, 2),  # 3e-6
+    7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),  # 8e-6
+    8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),  # 2e-5; of the plain convolution 3e-7
+}
+KERNEL = 20  # the work that a kernel's map makes, in tiles
+
+
+def tiles_of(h, w, m):
+    """How many tiles of m×m cover (h, w)."""
+    return -(-h // m) * -(-w // m)
+
+
+def kernel_to_points(G, W):
+    """U (k, k, C, D) of W (3, 3, C, D)."""
+    U = empty((len(G), len(G), *W.shape[2:]), np.result_type(G, W))
+    rows = np.matmul(G, W.reshape(3, 3, -1)).swapaxes(0, 1)
+    np.matmul(G, rows, out=U.reshape(*U.shape[:2], -1))
+    return U
+
+
+def kernel_from_points(G, dU):
+    """The transpose: dW (3, 3, C, D) of dU (k, k, C, D)."""
+    rows = np.matmul(G.T, dU.reshape(*dU.shape[:2], -1)).swapaxes(0, 1)
+    return np.matmul(G.T, rows).reshape(3, 3, *dU.shape[2:])
+
+
+class Map:
+    """From images (N, H, W, C) to points (k across, k down, tiles, C) and back.
+
+    down       the matrix along a column of pixels, (k · tiles down, H)
+    across     the matrix along a row, (k · tiles across, W)
+    Tiles      are in the order row of tiles, image, tile of the row
+    """
+
+    def __init__(self, k, down, across):
+        self.k, self.down, self.across = k, down, across
+        self.across_and_one = np.vstack([across, np.ones_like(across[:1])])
+        self.tiles = len(down) // k * (len(across) // k)  # of one image
+
+    def to_points(self, images, new):
+        """The points of images, in an array that is new(shape, dtype)."""
+        n, h, _, c = images.shape
+        points = new((self.k, self.k, n * self.tiles, c), images.dtype)
+        rows = scratch("rows", (n, h, len(self.across), c), images.dtype)
+        np.matmul(self.across, images, out=rows)
+        np.matmul(self.down, self._by_column(rows), out=self._by_image(points, n))
+        return points
+
+    def from_points(self, points, images, plus=0):
+        """The transpose: sets every pixel to the sum of all that it was mapped to (rule 2).
+
+        `plus` (C,) is added to every pixel: it is one more row, that goes to all pixels.
+        """
+        n, h, _, c = images.shape
+        rows = scratch("rows", (n, h, len(self.across) + 1, c), images.dtype)
+        np.matmul(self.down.T, self._by_image(points, n), out=self._by_column(rows[:, :, :-1]))
+        rows[:, :, -1] = plus
+        np.matmul(self.across_and_one.T, rows, out=images)
+
+    def _by_column(self, rows):
+        """A view (k, N, H, tiles across · C) of rows (N, H, k · tiles across, C)."""
+        n, h, _, _ = rows.shape
+        return rows.reshape(n, h, self.k, -1).transpose(2, 0, 1, 3)
+
+    def _by_image(self, points, n):
+        """A view (k, N, k · tiles down, tiles across · C)."""
+        return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
+
+
+def maps_for(y, copies):
+    """B, G and A for outputs, or their gradients, y (N, H, W, D)."""
+    n, h, w, _ = y.shape
+    return maps(best_m(n, h, w), h, w, copies, y.real.dtype)
+
+
+def best_m(n, h, w):
+    """The size of tiles that makes the least work for outputs (n, h, w)."""
+    return min(POINTS, key=lambda m: (m + 2) ** 2 * (n * tiles_of(h, w, m) + KERNEL))
+
+
+@lru_cache
+def maps(m, h, w, copies, dtype):
+    """B, G and A for outputs (h, w) in tiles of m×m."""
+    points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
+    B, G, A = np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
+    B = Map(m + 2, *(_along(side, B, m, -1, copies, dtype) for side in (h, w)))
+    A = Map(m + 2, *(_along(side, A, m, 0, 1, dtype) for side in (h, w)))
+    return B, G.astype(dtype), A
+
+
+def _powers(points, n):
+    """The powers 0 to n - 1 of points, (k, n); of infinity only the highest counts."""
+    return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
+
+
+def _along(side, matrix, m, first, copies, dtype):
+    """A matrix (k, size) at the pixel `first` and every m-th: (k · tiles, side / copies)."""
+    begin = np.arange(first, first + side, m)[:, None, None]
+    pixel = (begin + np.arange(matrix.shape[1])[:, None]) // copies  # (tiles, size, 1)
+    taken = pixel == np.arange(side // copies)
+    return np.concatenate(np.tensordot(matrix, taken, axes=(1, 1))).astype(dtype)
