@@ -9,8 +9,9 @@ both axes, from pixels to k×k points and back:
     V = B x Bᵀ      U = G W Gᵀ      y = Aᵀ (Σ_channels V U) A
     B = P_k⁻ᵀ (k, k)      G = P_3 (k, 3)      A = P_m (k, m)         (Lavin & Gray write Bᵀ for B)
 
-With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Backward goes through the transposes of the same maps, in the opposite order (rules 4 and 5), and
-finds V on the tape: to make it again from x takes longer than to fetch it.
+With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Backward goes
+through the transposes of the same maps, in the opposite order (rules 4 and 5), and finds V on the
+tape: to make it again from x takes longer than to fetch it.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4; that rounding depends on the points:
            Barabasz et al. 2018, arXiv:1803.10986 (these were found by trying simple fractions)
 """
