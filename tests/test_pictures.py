@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinyddpm import Schedule, Step
+from tinyddpm import Schedule, Step, UNet, UNetConfig, unet_diagram
 from tinyddpm import progress as progress_module
 from tinyddpm.pictures import gallery
+from tinyddpm.pictures.diagram import skips_of, unet_boxes
 from tinyddpm.pictures.grids import image_grid, labelled_grid, save_gif, save_picture, to_bytes
 from tinyddpm.pictures.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
 from tinyddpm.progress import Progress, clock, in_words
@@ -200,3 +201,26 @@ def test_an_ending_that_names_no_picture_is_refused(tmp_path):
         save_picture(Image.new("L", (2, 2)), tmp_path / "picture.txt")
     assert not any(tmp_path.iterdir())
     save_picture(Image.new("L", (2, 2)), tmp_path / "picture.JPG")
+
+
+@pytest.mark.parametrize(
+    "config", [UNetConfig(blocks=1), UNetConfig.ddpm_cifar10(), UNetConfig(classes=3, blocks=3)]
+)
+def test_diagram_has_the_blocks_and_skips_of_the_network(config):
+    """A block of the way up sees the channels before it and those of its skip."""
+    boxes, unet = list(unet_boxes(config)), UNet(config)
+    stages = [s for level, _ in unet.down for s in level] + unet.middle
+    stages += [s for level, _ in unet.up for s in level]
+    blocks = [i for i, box in enumerate(boxes) if box.kind != "conv"]
+    assert [boxes[i].kind == "attention" for i in blocks] == [bool(s.attention) for s in stages]
+    channels, c = [], config.base
+    for box in boxes:  # convolutions keep the channels that they are given
+        c = int(box.text) if box.kind != "conv" else c
+        channels.append(c)
+    skips = {receiver: sender for _, sender, receiver in skips_of(boxes)}
+    for i, stage in zip(blocks, stages):
+        seen = channels[i - 1] + (channels[skips[i]] if i in skips else 0)
+        assert stage.res.conv1.W.shape == (3, 3, seen, channels[i])
+    assert all(boxes[i].level == boxes[sender].level for i, sender in skips.items())
+    picture = unet_diagram(config)
+    assert len(picture.getcolors(1 << 20)) > 5 and picture.mode == "RGB"

@@ -69,6 +69,7 @@ from .nn.layers import (
 from .nn.optim import Adam, clip_by_norm, learning_rate, update_ema
 from .nn.tape import Layout, Param, Tape
 from .nn.unet import UNet, UNetConfig
+from .pictures.diagram import unet_diagram
 from .pictures.gallery import denoising_strip, moving_picture
 from .pictures.grids import (
     image_grid,
@@ -106,6 +107,6 @@ __all__ = [
     "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
     "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess", "Step", "Tape",
     "target", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
-    "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags",
-    "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
+    "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip
