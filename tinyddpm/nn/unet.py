@@ -115,10 +115,9 @@ class UNet:
                 stages.append(stage(f"down{i}.{j}", c, c_level, size in config.attention_at))
                 c = c_level
                 skip_channels.append(c)
-            downsample = None
-            if i < len(levels) - 1:
-                downsample = Conv3x3(layout, f"down{i}.downsample", c, c, stride=2)
-                skip_channels.append(c)
+            last = i == len(levels) - 1
+            downsample = None if last else Conv3x3(layout, f"down{i}.downsample", c, c, stride=2)
+            skip_channels += [] if last else [c]
             self.down.append((stages, downsample))
 
         self.middle = [stage("middle.0", c, c, True), stage("middle.1", c, c, False)]
