@@ -43,7 +43,7 @@ CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint).on(arguments.device)
+        trained = load_trained(arguments.checkpoint).to(arguments.device)
         if trained.data != "mnist" or not trained.can_guide:
             raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
         cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]

@@ -36,7 +36,7 @@ from tinyddpm import (
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint).on(arguments.device)
+        trained = load_trained(arguments.checkpoint).to(arguments.device)
         path = arguments.out or free_path(f"{trained.data}-likelihood.png")
         picture_format(path)  # refuses what cannot be before the work begins
         x0, labels = unseen_images(trained, arguments)

@@ -66,7 +66,7 @@ FRAMES = 50  # of the moving picture, at most about
 def main():
     arguments = parse()
     try:
-        trained = chosen_model(arguments).on(arguments.device)
+        trained = chosen_model(arguments).to(arguments.device)
         sampling = chosen_sampling(trained, arguments)
         rows = chosen_labels(trained, arguments)
         path = chosen_path(trained.data, arguments)

@@ -269,7 +269,7 @@ def test_a_step_of_training_reads_nothing_back(loss, predicts, xp, tmp_path):
     unet = replace(UNET, outputs=1 if loss == "simple" else 2)
     run = Run(unet, config, colours(), tmp_path)
     before = to_host(run.theta).copy()
-    denoiser = Denoiser(run.unet, run.schedule.on(xp), config)
+    denoiser = Denoiser(run.unet, run.schedule.to(xp), config)
     with Workers(denoiser, run.theta) as workers, no_waiting(xp):
         for _ in range(2):
             advance(run, workers)
@@ -308,7 +308,7 @@ def test_a_step_sends_little_to_the_gpu(loss, monkeypatch, tmp_path):
     run = Run(
         replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss), colours(), tmp_path
     )
-    denoiser = Denoiser(run.unet, run.schedule.on(run.xp), run.config)
+    denoiser = Denoiser(run.unet, run.schedule.to(run.xp), run.config)
     monkeypatch.setattr(standin.cupy, "asarray", counting)
     with Workers(denoiser, run.theta) as workers:
         advance(run, workers)
@@ -346,7 +346,7 @@ def test_a_trained_model_draws_the_same_images_on_both_devices(xp, tmp_path):
     noise = np.random.default_rng(0).standard_normal((5, 4, 4, 3), np.float32)
     images = []
     for device in ("cpu", "cuda"):
-        trained = load_trained(tmp_path / "run").on(device)
+        trained = load_trained(tmp_path / "run").to(device)
         with trained.predictor(count=2 if device == "cuda" else 1) as eps_model:
             predict = guided(eps_model, np.array([0, 1, 2, 0, 1]), null=3, weight=1.0)
             x = trained.xp.asarray(noise)

@@ -6,7 +6,7 @@ import difflib
 
 
 def setting(default, help, choices=None):
-    """A dataclass field with a default, what `--help` says about it, and the values it may have."""
+    """`dataclasses.field` with a default, what `--help` says, and the values that it may have."""
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 

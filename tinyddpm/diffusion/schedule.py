@@ -19,7 +19,7 @@ class Schedule:
         log_beta[t], log_posterior_variance[t]   with log β̃_2 in place of log β̃_1 = log 0
         times[t]      the time step to tell the network: t itself, unless respaced
 
-    All tables are float64 NumPy arrays (T + 1,); see `on`.
+    All tables are float64 NumPy arrays (T + 1,); see `to`.
     Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
     Source     Ho et al. 2020, equations 4 and 7; β̃_2 for β̃_1 as in its code
     """
@@ -49,7 +49,7 @@ class Schedule:
                 stacklevel=2,
             )
 
-    def on(self, xp):
+    def to(self, xp):
         """The same tables as arrays of `xp`: for training, where no number of them is looked at.
 
         They need not be sent to the GPU at every step.

@@ -23,7 +23,7 @@ def train(run):
     Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
     """
     config = run.config
-    denoiser = Denoiser(run.unet, run.schedule.on(run.xp), config)
+    denoiser = Denoiser(run.unet, run.schedule.to(run.xp), config)
     fetch_every = 1 if run.xp is np else 50  # steps: to know a loss is to wait for the GPU
     with (
         _Interruption() as interruption,

@@ -46,7 +46,7 @@ class Trained(NamedTuple):
         """Whether there are labels, and a null label that was trained, too."""
         return bool(self.unet.config.classes) and self.config.drops_labels
 
-    def on(self, device):
+    def to(self, device):
         """The same model with its weights on "cpu", "cuda" or "auto"; see `module_for`."""
         return self._replace(theta=module_for(device).asarray(self.theta))
 
