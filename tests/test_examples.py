@@ -575,3 +575,14 @@ def test_the_network_in_pytorch_is_the_same(benchmark):
     for other_loss, other_grad in others:
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert np.linalg.norm(grad - other_grad) < 1e-4 * np.linalg.norm(grad)
+
+
+def test_see_draws_what_needs_no_training_and_says_what_one_sees(tmp_path):
+    out, _ = finish(run(tmp_path, "see.py", "schedule", "norm"))
+    for name, words in (("schedule", "erased the image well before T"), ("norm", "the variance")):
+        assert min(Image.open(tmp_path / "a folder/see" / f"{name}.png").size) > 200
+        assert words in out
+    _, error = finish(run(tmp_path, "see.py", "flow"), 1)
+    assert "name the folder of a run" in error
+    _, error = finish(run(tmp_path, "see.py", "runs/none", "mistake"), 1)
+    assert error.startswith("error: mistake is no picture: choose from schedule, arrows")

@@ -80,7 +80,7 @@ from .pictures.grids import (
     save_picture,
     to_bytes,
 )
-from .pictures.plots import rate_distortion
+from .pictures.plots import Axes, rate_distortion
 from .progress import with_progress
 from .randomness import generator
 from .training.checkpoint import load_checkpoint, save_checkpoint
@@ -93,11 +93,11 @@ from .training.workers import WorkerDied, Workers, cores, micro_batch_size
 __version__ = "0.1.0"
 __all__ = [
     "Adam", "add_flags", "AddToPixels", "advance", "ancestral", "array_module", "Attention",
-    "bits_per_dimension", "block_means", "bound", "bound_terms", "clip_by_norm", "Concat",
-    "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim", "ddim_inversion", "Denoiser",
-    "denoising_strip", "device_name", "DEVICES", "dpm_solver", "Dropout", "Embedding",
-    "final_images", "frechet_distance", "free_path", "generator", "given_flags", "GroupNorm",
-    "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "Layout",
+    "Axes", "bits_per_dimension", "block_means", "bound", "bound_terms", "clip_by_norm",
+    "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim", "ddim_inversion",
+    "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver", "Dropout",
+    "Embedding", "final_images", "frechet_distance", "free_path", "generator", "given_flags",
+    "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "Layout",
     "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
     "load_diffusers", "load_mnist", "load_published", "load_scheduler", "load_trained",
     "log_variance", "LossSecondMomentResampler", "micro_batch_size", "module_for",

@@ -121,9 +121,10 @@ def smooth(losses, window=100):
 
 
 def _powers(low, high):
-    """Round numbers 1, 2, 5 times powers of ten between low and high."""
+    """Powers of ten between low and high; of up to four decades also 2 and 5 times them."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    return [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
+    digits = (1, 2, 5) if len(powers) <= 5 else (1,)
+    return [m * 10.0**p for p in powers for m in digits if low <= m * 10.0**p <= high]
 
 
 def round_numbers(low, high):
