@@ -580,7 +580,8 @@ def test_the_network_in_pytorch_is_the_same(benchmark):
 def test_see_draws_what_needs_no_training_and_says_what_one_sees(tmp_path):
     out, _ = finish(run(tmp_path, "see.py", "schedule", "norm"))
     for name, words in (("schedule", "erased the image well before T"), ("norm", "the variance")):
-        assert min(Image.open(tmp_path / "a folder/see" / f"{name}.png").size) > 200
+        with Image.open(tmp_path / "a folder/see" / f"{name}.png") as picture:
+            assert min(picture.size) > 200
         assert words in out
     _, error = finish(run(tmp_path, "see.py", "flow"), 1)
     assert "name the folder of a run" in error
