@@ -1,4 +1,4 @@
-"""Attention: every pixel asks all pixels, and takes the mean of their answers that fit best."""
+"""Attention: every pixel asks all pixels, and averages their answers by how well they fit."""
 
 from ..device import array_module
 

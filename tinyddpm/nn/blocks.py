@@ -1,7 +1,8 @@
 """What the U-Net is built of: layers in a row, and the places where ways part and meet again.
 
-Where ways meet, the sum is written into what a convolution, a Linear or a norm has just returned:
-nobody else holds that. It is never written into x or dy, and Identity and Dropout may return these.
+Where ways meet, a sum is written into what a convolution, a Linear or a norm has just returned,
+because nobody else holds that. It is never written into x, dy or what Identity and Dropout return,
+which may be x or dy itself.
 """
 
 from .layers import (

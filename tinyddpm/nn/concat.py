@@ -4,7 +4,7 @@ from ..device import array_module
 
 
 class Concat:
-    """Two images with one set of channels behind the other.
+    """The channels of two images, one after the other.
 
         y = [a, b]                  a (N, H, W, C)   b (N, H, W, D)   y (N, H, W, C + D)
 
@@ -18,4 +18,4 @@ class Concat:
 
     def backward(self, dy, tape):
         c = tape.pop(self)
-        return dy[..., :c].copy(), dy[..., c:]  # in one piece: layers read da, db is only added
+        return dy[..., :c].copy(), dy[..., c:]  # layers read da: contiguous; db is only added

@@ -1,11 +1,11 @@
-"""Are the derivatives right? How far hand-written ones are from numerical ones.
+"""Are the derivatives right? Measures how far hand-written ones are from numerical ones.
 
-    from tinyddpm.gradcheck import jacobian_gap
+    from tinyddpm.nn.gradcheck import jacobian_gap
     layer = Linear(layout := Layout(), "linear", 3, 4)
     gap = jacobian_gap(layer.forward, layer.backward, layout.init(rng, float), rng.random((2, 3)))
 
-Everything here works in float64, where the weights are; a gap of 1e-12 is a right derivative, 1e-6
-a wrong one.
+Everything here works in float64, on the weights' device. A gap of 1e-12 means a right derivative,
+one of 1e-6 a wrong one.
 """
 
 import math

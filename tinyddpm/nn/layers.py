@@ -1,6 +1,7 @@
 """The layers that blocks are made of. The one place that chooses between plain and fast ones.
 
-Those of `fast` are subclasses of the plain ones, with the same numbers but for rounding.
+Those of `fast` are subclasses of the plain ones and give the same results, up to rounding. Each
+decides at every call whether its own way saves time; if not, it takes the plain way.
 TINYDDPM_FAST=0 in the environment chooses the plain ones.
 """
 

@@ -1,11 +1,11 @@
-"""Two layers that always follow each other; each pair is given its layer with weights."""
+"""Pairs of layers that always come together; whoever builds one hands in its layer with weights."""
 
 from .activation import SiLU
 from .resample import Upsample
 
 
 class NormSiLU:
-    """What stands in front of every 3×3 convolution but the first: GroupNorm, then SiLU.
+    """GroupNorm, then SiLU: in front of each convolution of a residual block and the U-Net's last.
 
         y = silu(norm(x))                            x, y (N, H, W, C)
 

@@ -1,4 +1,4 @@
-"""Numbers as curves: the loss of a run, the rate and the distortion of a model."""
+"""Numbers as curves: the loss of a run, power spectra, rate and distortion."""
 
 import math
 
@@ -72,9 +72,9 @@ def loss_curve(losses, title="", size=(720, 400)):
 
 
 def spectrum(samples, data, title="", size=(720, 400)):
-    """The `power_spectrum` of samples over that of the data: what stands out is no data's.
+    """Two curves: the `power_spectrum` of samples, and that of the data to compare it with.
 
-    A grid in the samples is a peak: at half of the right border for a period of four pixels.
+    A grid in the samples is a peak: in the middle of the axis for a period of four pixels.
     """
     image = Image.new("RGB", size, PAPER)
     f = np.arange(1, len(data))

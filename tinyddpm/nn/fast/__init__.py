@@ -1,6 +1,6 @@
-"""The same layers, faster on a CPU: subclasses of the plain ones, equal to them by test.
+"""The same layers, faster on a CPU: subclasses of the plain ones, tested to give the same results.
 
-Each takes its own way where that pays, and else the plain one's. `nn.layers` chooses them.
+Each takes its own way where that saves time, and the plain one elsewhere. `nn.layers` chooses.
 """
 
 from .attention import Attention

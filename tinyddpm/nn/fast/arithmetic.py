@@ -13,7 +13,7 @@ RUN = 2048  # NumPy's loops pay from about this many numbers in one piece of mem
 def product(a, b, plus=None, out=None):
     """a @ b, plus a vector for every row: a (..., M, K), b (..., K, N), plus (N,) -> (..., M, N).
 
-    Rows of `a` go in parts that are SMALL. Up to twice as fast, most of all for few columns.
+    Rows of `a` go in chunks that are SMALL. Up to twice as fast, most of all for few columns.
     """
     (*lead, m, k), n = a.shape, b.shape[-1]
     if out is None and m * k * n <= SMALL:

@@ -4,7 +4,7 @@ With E = exp(score) and r = 1 / Σ E, A = r E is never written down:
 
     y = r (E v)      dscore = E (r dA - r Σ A dA)      Σ A dA = Σ y dy, which has d terms, not S
 
-Only where scores are far from 0 is their row's maximum taken away from them first.
+Only where scores are far from 0 is the maximum of each row subtracted first.
 Source     the second sum: Dao et al. 2022, arXiv:2205.14135, appendix B
 """
 
@@ -19,7 +19,7 @@ PIXELS = 64  # with fewer, the plain way takes less time
 
 
 class Attention(attention.Attention):
-    """Softmax attention that keeps q, k, v, y, and A before it is divided."""
+    """Softmax attention that keeps q, k, v, E, r and y, and never A."""
 
     def forward(self, q, k, v, tape):
         if not _pays(q):
@@ -58,5 +58,5 @@ class Attention(attention.Attention):
 
 
 def _pays(a):
-    """Whether there are enough pixels in an array (N, S, C) of NumPy's."""
+    """Whether a (N, S, C) is a NumPy array with enough pixels for this to save time."""
     return isinstance(a, np.ndarray) and a.shape[1] >= PIXELS

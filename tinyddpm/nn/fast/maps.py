@@ -1,9 +1,8 @@
 """The maps of Winograd's algorithm: images and kernels to points and back, as matrices.
 
 For all windows along one side of an image, B is one matrix, mostly zeros, that multiplies the image
-where it lies: this takes less time than cutting the windows out. The zeros around the image are
-columns that this matrix does not have, and an image of which every pixel is taken twice is only
-another matrix. See `winograd` for what the maps are.
+where it lies: this takes less time than cutting the windows out. The zeros around the image need no
+columns in it, and up-sampling x first only makes another matrix. See `winograd` for the maps.
 """
 
 from functools import lru_cache
@@ -19,7 +18,7 @@ POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
     7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),  # 8e-6
     8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),  # 2e-5; of the plain convolution 3e-7
 }
-KERNEL = 20  # the work that a kernel's map makes, in tiles
+KERNEL = 20  # mapping a kernel costs as much as mapping so many tiles
 
 
 def tiles_of(h, w, m):

@@ -12,10 +12,10 @@ import numpy as np
 
 
 def keep_freed_memory():
-    """Tell the C library to keep what is freed for the next array instead of returning it.
+    """Tell the C library to keep freed memory for the next array instead of returning it.
 
-    The system would give it back page by page, filled with zeros, which can cost as much as the
-    arithmetic. Only glibc returns memory so eagerly, and only there this does anything.
+    The system would hand it out again page by page, filled with zeros, which can cost as much as
+    the arithmetic. Only glibc returns memory so eagerly; elsewhere this does nothing.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -33,7 +33,7 @@ def chunks(n, size, room):
 
 
 def empty(shape, dtype):
-    """An array (shape) of any numbers that begins at a multiple of 64 bytes."""
+    """An uninitialised array that begins at a multiple of 64 bytes."""
     dtype = np.dtype(dtype)
     raw = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
     return np.ndarray(shape, dtype, raw, -raw.ctypes.data % 64)
@@ -50,7 +50,7 @@ _held = _Held()
 
 
 def scratch(name, shape, dtype):
-    """An array of any numbers in the memory that `name` had before: use it before the next call."""
+    """An uninitialised array in the memory of `name`, valid until the next call with that name."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     held = _held.by_name.get(name)

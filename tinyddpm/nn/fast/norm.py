@@ -4,7 +4,7 @@ With h half of what GroupNorm gives, which is GroupNorm with half the gain and b
 
     silu(2 h) = h (1 + tanh h)        its slope along h is 1 + tanh h + h (1 - tanh² h)
 
-Kept is the input alone, with its statistics: all else is computed again on the way back.
+Only the input and its statistics are kept: everything else is computed again on the way back.
 """
 
 from functools import lru_cache
@@ -40,7 +40,7 @@ class NormSiLU(pairs.NormSiLU):
 
 
 def _pays(x):
-    """Whether there is enough of x (N, H, W, C), an array of NumPy's, to cut it into chunks."""
+    """Whether x (N, H, W, C) is a NumPy array large enough for chunks to save time."""
     return isinstance(x, np.ndarray) and x.size >= NUMBERS
 
 

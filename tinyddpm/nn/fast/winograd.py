@@ -1,10 +1,10 @@
 """The 3×3 convolution with a quarter to a sixth of the multiplications: Winograd's F(m×m, 3×3).
 
 A window of k×k pixels, k = m + 2, holds all that a tile of m×m outputs sees. Along one axis: the
-product of two polynomials with 3 and m coefficients is known from its values at k points, which
-are products of numbers. With P_n (k, n) the powers 0 to n - 1 of the points, it is
-P_k⁻¹ (P_3 a · P_m b); and what a kernel a does to a window is the transpose of this map of b. Along
-both axes, from pixels to k×k points and back:
+product of polynomials with 3 and m coefficients has k coefficients. So its values at k points fix
+it, and each of them costs one multiplication. With P_n (k, n) the powers 0 to n - 1 of the points,
+the product is P_k⁻¹ (P_3 a · P_m b); what a kernel a does to a window is the transpose of this map
+of b. Along both axes, from pixels to k×k points and back:
 
     V = B x Bᵀ      U = G W Gᵀ      y = Aᵀ (Σ_channels V U) A
     B = P_k⁻ᵀ (k, k)      G = P_3 (k, 3)      A = P_m (k, m)         (Lavin & Gray write Bᵀ for B)
@@ -12,8 +12,8 @@ both axes, from pixels to k×k points and back:
 With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Backward goes
 through the transposes of the same maps, in the opposite order (rules 4 and 5), and finds V on the
 tape: to make it again from x takes longer than to fetch it.
-Source     Lavin & Gray 2015, arXiv:1509.09308, section 4; that rounding depends on the points:
-           Barabasz et al. 2018, arXiv:1803.10986 (these were found by trying simple fractions)
+Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on the points:
+           Barabasz et al. 2018, arXiv:1803.10986; ours, in `maps`, come from trying fractions
 """
 
 from functools import partial
@@ -57,11 +57,11 @@ class UpsampleConv(pairs.UpsampleConv):
 
 
 def pays(x, W, stride=1, copies=1):
-    """Whether it pays for images x (N, H, W, channels) and a kernel W (3, 3, C, D).
+    """Whether Winograd saves time for images x (N, H, W, channels) and a kernel W (3, 3, C, D).
 
-    The product saves time in proportion to C D. The maps of images cost it in proportion to C + D
-    and, as their matrices are dense, to a side; the kernel's map as much for one tile as for many.
-    Outputs may be as few as one: the plain way cuts as many patches for them.
+    It saves multiplications in proportion to C D. Mapping the images costs time in proportion to
+    C + D and, because those matrices are dense, to the image's side; mapping the kernel costs the
+    same for one tile as for many. One output channel is enough: the plain way cuts as many patches.
     """
     n, h, w, c = len(x), copies * x.shape[1], copies * x.shape[2], W.shape[2]
     if stride > 1 or not isinstance(x, np.ndarray):
@@ -70,9 +70,9 @@ def pays(x, W, stride=1, copies=1):
 
 
 def forward(conv, x, tape, copies=1):
-    """y (N, H, W, D), the convolution of x (N, H / copies, W / copies, C) with copies² of a pixel.
+    """y (N, H, W, D) of x (N, H / copies, W / copies, C), whose pixels are repeated copies² times.
 
-    Remembers V (k, k, tiles, C), in parts.
+    Remembers V (k, k, tiles, C), in chunks.
     """
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
@@ -108,6 +108,6 @@ def backward(conv, dy, tape, copies=1):
 
 
 def _chunks(x, B, U):
-    """Slices of images x, one or more each, with V no larger than CHUNK, or than half of U."""
+    """Slices of images x, at least one each, with V below CHUNK, or half of U if that is more."""
     size = B.k**2 * B.tiles * max(U.shape[2:]) * x.itemsize
     return chunks(len(x), size, max(CHUNK, U.nbytes // 2))
