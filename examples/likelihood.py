@@ -37,7 +37,7 @@ def main():
     arguments = parse()
     try:
         trained = load_trained(arguments.checkpoint).to(arguments.device)
-        path = arguments.out or free_path(f"{trained.data}-likelihood.png")
+        path = arguments.out or f"{trained.data}-likelihood.png"
         picture_format(path)  # refuses what cannot be before the work begins
         x0, labels = unseen_images(trained, arguments)
         steps = trained.schedule.T if arguments.steps is None else arguments.steps
@@ -55,6 +55,7 @@ def main():
             f"{result.distortion:.3f} distortion"
         )
         title = f"{trained.data}: {result.bits:.2f} bits per dimension"
+        path = arguments.out or free_path(path)
         save_picture(rate_distortion(result.rates, result.errors, title), path)
     except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")

@@ -15,9 +15,12 @@ Everything that a run makes is in its folder (runs/mnist, then runs/mnist-2, ...
     checkpoint.npz         all that is needed to go on, bit for bit; config.json has the settings
 
 Ctrl-C saves and stops. A run that is resumed with more --steps goes back up the learning rate's
-cosine. If MNIST is not at hand and cannot be fetched, the run says so and learns from digits drawn
-with a font; its folder and files are then called offline-digits.
+cosine. MNIST is read from any files that you have of it: name their folder with --data-dir. If you
+name none, and it cannot be fetched, the run says so and learns from digits drawn with a font; its
+folder and files are then called offline-digits.
 """
+
+import os
 
 from training import Recipe, learn
 
@@ -39,10 +42,12 @@ EXPECT = "Expect rough digits after 300 steps, and clean ones, but for a few, af
 
 
 def load(folder):
-    """MNIST if it can be had, else drawn digits."""
+    """MNIST if it can be had; drawn digits if not, and if nobody has named a folder for it."""
     try:
         return load_mnist(folder)
     except DataUnavailable as error:
+        if folder or os.environ.get("TINYDDPM_DATA"):
+            raise
         print(f"Learning from digits drawn with a font instead of MNIST: {error}.")
         return offline_digits()
 

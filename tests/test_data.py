@@ -1,10 +1,12 @@
 """MNIST is read only if it is MNIST; downloads arrive whole or not at all, and soon."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import socket
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -62,7 +64,8 @@ def test_another_packing_of_the_same_content_passes(tiny_mnist, tmp_path):
 def broken(packed):
     raw = gzip.decompress(packed)
     yield "empty", b""
-    yield "not gzip", raw
+    yield "a web page", b"<!DOCTYPE html><title>404</title>"  # carlini/nn_robust_attacks#51
+    yield "text", b"not found"
     yield "cut", packed[:-9]
     yield "bad checksum", packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:]
     yield "too short", gzip.compress(raw[:-1])
@@ -73,7 +76,7 @@ def broken(packed):
     yield "another pixel", gzip.compress(raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
-@pytest.mark.parametrize("number", range(10))
+@pytest.mark.parametrize("number", range(11))
 def test_broken_files_are_refused_by_name_and_kept(tiny_mnist, tmp_path, number):
     _, content = list(broken(tiny_mnist["images.gz"]))[number]
     put(tmp_path, {**tiny_mnist, "images.gz": content})
@@ -84,17 +87,20 @@ def test_broken_files_are_refused_by_name_and_kept(tiny_mnist, tmp_path, number)
 
 def test_every_truncation_and_every_flipped_bit_is_refused_or_harmless(tiny_mnist):
     file, packed = mnist.MNIST["train"][0], tiny_mnist["images.gz"]
-    right = mnist._read_idx(packed, file)
+
+    def read(content):
+        return mnist._read_idx(io.BufferedReader(io.BytesIO(content)), file)
+
+    right = read(packed)
+    refusals = ValueError, EOFError, OSError, zlib.error
     for length in range(len(packed)):
-        with pytest.raises(ValueError):
-            mnist._read_idx(packed[:length], file)
+        with pytest.raises(refusals):
+            read(packed[:length])
     for bit in range(8 * len(packed)):
         damaged = bytearray(packed)
         damaged[bit // 8] ^= 1 << bit % 8
-        try:
-            assert np.array_equal(mnist._read_idx(bytes(damaged), file), right)
-        except ValueError:
-            pass
+        with contextlib.suppress(*refusals):
+            assert np.array_equal(read(damaged), right)
 
 
 def test_a_download_is_verified_kept_and_not_repeated(tiny_mnist, tmp_path, serve):
@@ -111,10 +117,18 @@ def test_the_next_mirror_is_asked_when_one_is_wrong_or_away(tiny_mnist, tmp_path
     assert len(load_mnist(tmp_path / "cache", mirrors=(away, damaged, whole)).images) == 6
 
 
-def test_a_damaged_file_is_replaced_but_not_lost(tiny_mnist, tmp_path, serve):
-    put(tmp_path / "cache/mnist", {"images.gz": b"something of mine"})
-    assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6
-    assert (tmp_path / "cache/mnist/images.gz.damaged").read_bytes() == b"something of mine"
+def test_a_file_in_the_way_stays_as_it_is(tiny_mnist, tmp_path, serve, capsys):
+    """Somebody's Fashion-MNIST has the same names: pytorch/vision#599, #406."""
+    place = tmp_path / "cache/mnist"
+    for mine in (b"something of mine", b"something else"):
+        put(place, {"images.gz": mine})
+        (place / "images-2.gz").unlink(missing_ok=True)
+        assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6
+        assert (place / "images.gz").read_bytes() == mine
+        said = capsys.readouterr().out
+        assert "images.gz is damaged or another file" in said and "images-2.gz was fetched" in said
+    load_mnist(tmp_path / "cache", mirrors=())  # what was fetched is found by its content
+    assert capsys.readouterr().out == ""
 
 
 def test_a_failed_download_leaves_no_file_and_says_what_to_do(tiny_mnist, tmp_path, serve):
@@ -175,7 +189,7 @@ def test_giving_up_takes_a_few_seconds():
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_work(tiny_mnist, tmp_path, serve, capsys):
-    (tmp_path / "cache").write_text("a file where the folder should be")
+    put(tmp_path / "cache", {"mnist": b"a file where the folder should be"})
     assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6
     assert "could not be written" in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ class DataUnavailable(Exception):
 
 
 def fetch(name, urls, size, parse):
-    """A file from the first of `urls` where `parse(content)` raises no ValueError.
+    """A file from the first of `urls` where `parse(content)` raises nothing.
 
     Returns (content, parse(content)).
 
@@ -29,8 +29,8 @@ def fetch(name, urls, size, parse):
             try:
                 content = _read(url, 2 * size, PATIENCE / len(urls), progress)
                 return content, parse(content)
-            except (OSError, ValueError) as error:
-                reason = f"{urllib.parse.urlsplit(url).netloc}: {error}"
+            except Exception as error:  # of the network, or of a reader of damaged files
+                reason = f"{urllib.parse.urlsplit(url).netloc}: {str(error)[:150]}"
     raise DataUnavailable(f"{name} could not be downloaded ({reason})")
 
 

@@ -3,14 +3,14 @@
 import gzip
 import hashlib
 import io
-import zlib
+import re
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from .batches import Dataset
-from .cache import data_folder, obtain
+from .cache import data_folder, files_in, obtain
 from .download import DataUnavailable
 
 MIRRORS = (
@@ -18,6 +18,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
+MOST_TEXT = 200_000_000  # bytes of a table
 
 
 class IdxFile(NamedTuple):
@@ -50,15 +51,17 @@ MNIST = {
 def load_mnist(folder=None, split="train", mirrors=MIRRORS):
     """MNIST's "train" (60,000) or "test" (10,000) images (N, 28, 28, 1) and labels (N,) 0 .. 9.
 
-    The files are looked for in `data_folder(folder)` and its subfolder mnist; what is missing or
-    damaged there is fetched from the mirrors. What counts is the unpacked content, not the packing.
+    The files are looked for in `data_folder(folder)` and the folders in it, under any name. What
+    counts is the unpacked content, not the packing: IDX files as they are, gzipped or in a zip
+    archive, Keras's mnist.npz, Kaggle's mnist_train.csv. What is missing is fetched from a mirror.
     Raises     DataUnavailable if they cannot be had at all; ValueError for another split
     """
     if split not in MNIST:
         raise ValueError(f"split {split!r}: MNIST has 'train' and 'test'")
     home = data_folder(folder)
+    found = files_in(home)
     try:
-        images, labels = (_obtain(file, home, mirrors) for file in MNIST[split])
+        images, labels = (_obtain(file, found, home, mirrors) for file in MNIST[split])
     except DataUnavailable as error:
         files = " and ".join(f"{file.name} ({file.packed_bytes:,} bytes)" for file in MNIST[split])
         raise DataUnavailable(
@@ -67,31 +70,56 @@ def load_mnist(folder=None, split="train", mirrors=MIRRORS):
     return Dataset("mnist", images[..., None], labels.astype(np.int64))
 
 
-def _obtain(file, home, mirrors):
+def _obtain(file, found, home, mirrors):
     """The numbers in an MNIST file."""
-    paths = home / "mnist" / file.name, home / file.name
+    begin = _letters(re.split("-idx|[.]", file.name)[0])  # trainimages
+
+    def fits(path):
+        return begin in _letters(path.name) or ".npz" in str(path)
+
     urls = [mirror + file.name for mirror in mirrors]
-    return obtain(paths, urls, file.packed_bytes, partial(_read_idx, file=file))
+    read = partial(_read_idx, file=file)
+    return obtain(found, fits, home / "mnist" / file.name, urls, file.packed_bytes, read)
 
 
-def _read_idx(packed, file):
-    """The uint8 numbers of a gzipped IDX file; ValueError that says what is wrong with it.
+def _letters(name):
+    """What is left of a file's name however it was written: "Train_Images (1)" is trainimages1."""
+    return re.sub("[^a-z0-9]", "", name.lower())
 
-    Format     0, 0, 8 (bytes), dimensions; each dimension as a big-endian uint32; the numbers
+
+def _read_idx(stream, file):
+    """The uint8 numbers of an IDX file, gzipped or not; ValueError that says what is wrong with it.
+
+    Format     0, 0, 8 (bytes), dimensions; each dimension as a big-endian uint32; the numbers.
+               NumPy's .npy has them at its end, a table a line for each image, its label first
     Source     Y. LeCun, C. Cortes, C. Burges, the MNIST database
     """
     header = bytes([0, 0, 8, len(file.shape)]) + np.array(file.shape, ">u4").tobytes()
-    wanted = len(header) + int(np.prod(file.shape))
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as stream:
-            raw = stream.read(wanted + 1)  # a byte more than wanted is enough to refuse the file
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"not a whole gzip file: {error}") from None
-    if len(raw) != wanted:
-        came = "more" if len(raw) > wanted else f"{len(raw):,}"
-        raise ValueError(f"{wanted:,} bytes unpacked wanted, {came} came")
-    if not raw.startswith(header):
-        raise ValueError(f"starts with {raw[:8].hex()}, {header[:8].hex()} wanted")
-    if hashlib.sha256(raw).hexdigest() != file.sha256:
-        raise ValueError("its SHA-256 is not MNIST's")
-    return np.frombuffer(raw, np.uint8, offset=len(header)).reshape(file.shape)
+    size = int(np.prod(file.shape))
+    if stream.peek(2)[:2] == b"\x1f\x8b":
+        stream = gzip.GzipFile(fileobj=stream)
+    start = stream.read(len(header))
+    if start.startswith(b"\x93NUMPY"):
+        numbers = stream.read(size + 4096)[-size:]  # after a header of a few hundred bytes
+    elif start == header:
+        numbers = stream.read(size + 1)  # a byte more than wanted is enough to refuse the file
+    elif re.match(b"label,|[0-9],", start):
+        numbers = _csv_numbers(start + stream.read(MOST_TEXT), file)
+    else:
+        came = "is a web page" if start[:1] == b"<" else f"starts with {start[:8].hex()}"
+        raise ValueError(f"it {came}, but {header[:8].hex()} is wanted")
+    if len(numbers) != size:
+        came = "more" if len(numbers) > size else f"{len(numbers):,}"
+        raise ValueError(f"{size:,} numbers wanted, {came} came")
+    if hashlib.sha256(header + numbers).hexdigest() != file.sha256:
+        raise ValueError("its SHA-256 is not MNIST's; Fashion-MNIST has the same names and sizes")
+    return np.frombuffer(numbers, np.uint8).reshape(file.shape)
+
+
+def _csv_numbers(text, file):
+    """The labels, which are the first column of a table, or the images beside them, as bytes."""
+    named, rows = text.startswith(b"label"), file.shape[0] + 1
+    table = np.loadtxt(
+        io.BytesIO(text), np.uint8, delimiter=",", skiprows=named, max_rows=rows, ndmin=2
+    )
+    return (table[:, 1:] if len(file.shape) > 1 else table[:, 0]).tobytes()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data import batch_indices
 from ..device import to_host
+from ..files import locked
 from ..nn.optim import clip_by_norm, learning_rate, update_ema
 from ..pictures import gallery
 from ..progress import Progress, in_words
@@ -21,11 +22,13 @@ def train(run):
     """Go on with a run until its last step, then draw what it has learnt, all in its folder.
 
     Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
+    Raises     BlockingIOError if another process trains in this folder
     """
     config = run.config
     denoiser = Denoiser(run.unet, run.schedule.to(run.xp), config)
     fetch_every = 1 if run.xp is np else 50  # steps: to know a loss is to wait for the GPU
     with (
+        locked(run.folder),
         _Interruption() as interruption,
         Workers(denoiser, run.theta, min(config.workers, config.batch)) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
