@@ -86,3 +86,20 @@ def put(folder, files):
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
+
+
+def at_once(count, work):
+    """What `count` calls of `work` give that begin at the same time."""
+    results, gate = [], threading.Barrier(count)
+
+    def call():
+        gate.wait()
+        results.append(work())
+
+    threads = [threading.Thread(target=call) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == count
+    return results

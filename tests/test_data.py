@@ -4,15 +4,20 @@ import contextlib
 import gzip
 import hashlib
 import io
+import os
+import random
 import socket
 import time
+import tracemalloc
+import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import put
+from conftest import at_once, put
 
-from tinyddpm import DataUnavailable, load_mnist, offline_digits, to_model_range
+from tinyddpm import DataUnavailable, load_cifar10, load_mnist, offline_digits, to_model_range
 from tinyddpm.data import batch_indices, download, mnist
 from tinyddpm.data.cache import data_folder
 from tinyddpm.data.mnist import IdxFile
@@ -250,3 +255,152 @@ def test_every_epoch_shows_every_image_once_in_a_new_order():
     assert not np.array_equal(*epochs)
     assert not np.array_equal(epochs[0][:4], batch_indices(12, 4, 0, 6))
     assert np.array_equal(epochs[0][4:8], batch_indices(12, 4, 1, 5))
+
+
+# The forms in which people have MNIST, and who reported that theirs was not read.
+def as_npz(tiny):
+    """Keras's mnist.npz."""
+    packed, arrays = io.BytesIO(), {}
+    for key, name, header in (("x_train", "images.gz", 16), ("y_train", "labels.gz", 8)):
+        raw = gzip.decompress(tiny[name])
+        arrays[key] = np.frombuffer(raw[header:], np.uint8).reshape(
+            (6, 3, 2) if key[0] == "x" else 6
+        )
+    np.savez_compressed(packed, x_test=np.zeros((2, 3, 2), np.uint8), **arrays)
+    return packed.getvalue()
+
+
+def as_zip(files):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def as_csv(tiny, head):
+    images = np.frombuffer(gzip.decompress(tiny["images.gz"])[16:], np.uint8).reshape(6, -1)
+    labels = gzip.decompress(tiny["labels.gz"])[8:]
+    rows = [",".join(map(str, [label, *image])) for label, image in zip(labels, images)]
+    return "\r\n".join(head + rows).encode()
+
+
+def forms(tiny):
+    raw = {name[:-3]: gzip.decompress(content) for name, content in tiny.items()}
+    dotted = {f"{name}.idx-ubyte": content for name, content in raw.items()}
+    nested = {f"{name}/{name}": content for name, content in dotted.items()}
+    inside = {f"{name}/{name}": content for name, content in raw.items()}
+    other = {f"FashionMNIST/raw/{name}": content[::-1] for name, content in raw.items()}
+    return {
+        "unpacked": raw,  # carpedm20/DCGAN-tensorflow#196
+        "unpacked, dotted by 7-Zip": dotted,  # sorki/python-mnist#19, JackyTung/tensorgraph#1
+        "unpacked by the browser": {f"{name}.gz": content for name, content in raw.items()},
+        "saved twice": {f"{name} (1).gz": tiny[f"{name}.gz"] for name in raw},
+        "torchvision": {f"MNIST/raw/{name}": content for name, content in (raw | tiny).items()},
+        "beside Fashion-MNIST": {  # pytorch/vision#599
+            **other, **{f"MNIST/raw/{name}": content for name, content in raw.items()},
+        },
+        "Kaggle": {f"archive/{name}": content for name, content in (inside | nested).items()},
+        "Kaggle's archive": {"archive (2).zip": as_zip(nested)},
+        "Keras": {"datasets/mnist.npz": as_npz(tiny)},
+        "a table": {"mnist_train.csv": as_csv(tiny, ["label,1x1,1x2,2x1,2x2,3x1,3x2"])},
+        "a table without a head": {"mnist_train.csv": as_csv(tiny, [])},
+        "any names": {"a": tiny["images.gz"], "b": raw["labels"]},
+        "beside what a Mac leaves": {**{f"._{name}": b"Mac OS X" for name in tiny}, **tiny},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(13))
+def test_mnist_is_read_in_every_form_that_people_have(tiny_mnist, tmp_path, number, capsys):
+    for name, content in list(forms(tiny_mnist).values())[number].items():
+        put((tmp_path / name).parent, {Path(name).name: content})
+    before = sorted(tmp_path.rglob("*"))
+    dataset = load_mnist(tmp_path, mirrors=())
+    assert dataset.images.tobytes() == gzip.decompress(tiny_mnist["images.gz"])[16:]
+    assert dataset.labels.tolist() == list(gzip.decompress(tiny_mnist["labels.gz"])[8:])
+    assert sorted(tmp_path.rglob("*")) == before and capsys.readouterr().out == ""
+
+
+def test_what_lies_in_a_folder_instead_is_said(tiny_mnist, tmp_path):
+    put(tmp_path, {"cat\n\x1b[31m.jpg": b"", **{f"dog{n}.jpg": b"" for n in range(5)}})
+    with pytest.raises(
+        DataUnavailable, match=r"holds cat\?\?\[31m.jpg, dog0.jpg, dog1.jpg and 3 more"
+    ):
+        load_mnist(tmp_path, mirrors=())
+    put(tmp_path, {"my images.idx": idx(np.zeros((6, 3, 2), np.uint8))})
+    with pytest.raises(
+        DataUnavailable, match="my images.idx is damaged or .* Fashion-MNIST has the"
+    ):
+        load_mnist(tmp_path, mirrors=())
+    (tmp_path / "my images.idx").write_bytes(as_zip({"a": b""}))
+    with pytest.raises(DataUnavailable, match="starts with 504b0304"):
+        load_mnist(tmp_path, mirrors=())
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path, monkeypatch):
+    put(tmp_path, {"mnist.npz": b""})
+    for load in (load_mnist, load_cifar10):
+        with pytest.raises(
+            DataUnavailable, match="mnist.npz is a file: name the folder that it lies"
+        ):
+            load(tmp_path / "mnist.npz")
+    monkeypatch.setenv("TINYDDPM_DATA", "~nosuch/x")
+    with pytest.raises(DataUnavailable, match="no home for ~nosuch/x: name another"):
+        load_mnist()
+
+
+def test_odd_folders_do_not_hold_anybody_up(tiny_mnist, tmp_path):
+    """Circles of links, pipes, closed doors, names that are folders, damaged archives."""
+    for name in ("again", "and again"):
+        (tmp_path / name).symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "images")
+    (tmp_path / "images.gz").mkdir()
+    put(tmp_path, {"a.zip": as_zip(tiny_mnist)[:-30], "b.npz": as_npz(tiny_mnist)[:99]})
+    with pytest.raises(DataUnavailable, match="no mirror is known"):
+        load_mnist(tmp_path, mirrors=())
+    put(tmp_path / "z/z/z", tiny_mnist)
+    assert len(load_mnist(tmp_path, mirrors=()).images) == 6
+
+
+def test_bombs_are_read_no_further_than_wanted(tiny_mnist, tmp_path, monkeypatch):
+    header = idx(np.zeros((6, 3, 2), np.uint8))[:16]
+    huge = bytes(20_000_000)
+    put(tmp_path, {
+        "images.gz": gzip.compress(header + huge, 1),
+        "mnist.npz": as_zip({"x.npy": b"\x93NUMPY" + huge}),
+        "a.zip": as_zip({"images": header + huge, "b.csv": b"1," + huge}),
+    })  # fmt: skip
+    monkeypatch.setattr(mnist, "MOST_TEXT", 100_000)
+    tracemalloc.start()
+    with pytest.raises(DataUnavailable, match="36 numbers wanted, more came") as error:
+        load_mnist(tmp_path, mirrors=())
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000 and len(str(error.value)) < 600
+    tracemalloc.stop()
+
+
+def test_damaged_archives_and_tables_are_refused_or_harmless(tiny_mnist, tmp_path):
+    rng, right = random.Random(0), gzip.decompress(tiny_mnist["images.gz"])[16:]
+    whole = {"mnist.npz": as_npz(tiny_mnist), "a.zip": as_zip(tiny_mnist)}
+    whole["t.csv"] = as_csv(tiny_mnist, [])
+    for name, content in whole.items():
+        for _ in range(60):
+            damaged = bytearray(content)
+            for _ in range(rng.randint(1, 3)):
+                damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+            put(tmp_path, {name: bytes(damaged[: rng.choice([None, rng.randrange(len(damaged))])])})
+            with contextlib.suppress(DataUnavailable):
+                assert load_mnist(tmp_path, mirrors=()).images.tobytes() == right
+        (tmp_path / name).unlink()
+
+
+def test_many_may_fetch_at_once(tiny_mnist, tmp_path, serve, capsys):
+    """pytorch/tutorials#3065, ray-project/ray#1457, pyro-ppl/pyro#1875, horovod/horovod#1834."""
+    address = serve(tiny_mnist)
+    for number in range(8):
+        cache = tmp_path / f"cache{number}"
+        counts = at_once(4, lambda: len(load_mnist(cache, mirrors=(address,)).images))  # noqa: B023
+        assert counts == [6] * 4
+        assert sorted(os.listdir(cache / "mnist")) == ["images.gz", "labels.gz"]
+    assert "written" not in capsys.readouterr().out

@@ -84,23 +84,29 @@ def locked(folder):
     left half written (see `atomic_write`) is cleared away.
     Raises     BlockingIOError, with a sentence, if somebody else has the folder
     """
-    with open(Path(folder) / ".lock", "ab") as file:
-        if not _lock(file):
+    if fcntl:
+        handle = os.open(folder, os.O_RDONLY)
+    else:
+        handle = os.open(Path(folder) / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
+        if not _lock(handle):
             raise BlockingIOError(
                 f"another process is at work in {folder}: let it end, or stop it, before you go on"
             )
         for left in Path(folder).rglob(".*.part"):
             left.unlink(missing_ok=True)
         yield
+    finally:
+        os.close(handle)
 
 
-def _lock(file):
-    """Lock an open file as long as it is open; False if another process has."""
+def _lock(handle):
+    """Lock what is open until it is closed; False if another process has."""
     try:
         if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
     except OSError as error:
         return fcntl is not None and not isinstance(error, BlockingIOError)  # a disk without locks
     return True

@@ -32,7 +32,9 @@ def read_pickle(content, makers, persistent=None):
                 raise ValueError(f"it has more than {MOST:,} instructions")
             machine.do(operation.name, argument)
         (value,) = machine.stack
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+    except (
+        Exception
+    ) as error:  # pickletools, and what is called, have a dozen ways to say "damaged"
         raise ValueError(f"no sound pickle of arrays: {str(error)[:150]}") from None
     return value
 
@@ -162,7 +164,8 @@ def _from_buffer(content, dtype, shape, order):
 ARRAY_MAKERS = {
     "numpy ndarray": PickledArray,
     "numpy dtype": _PickledType,
-    "_codecs encode": lambda text, coding: text,  # bytes in a Latin-1 text: see `numbers`
+    "__builtin__ bytes": lambda: b"",  # Python 3 calls it for no bytes, and this for others:
+    "_codecs encode": lambda text, coding: text,  # what is in a Latin-1 text; see `numbers`
     **{
         f"numpy.{core}.{name}": maker
         for core in ("core", "_core")

@@ -18,7 +18,7 @@ MIRRORS = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
     "https://raw.githubusercontent.com/fgnt/mnist/master/",
 )
-MOST_TEXT = 200_000_000  # bytes of a table
+MOST_TEXT = 200_000_000  # bytes of a table that are read
 
 
 class IdxFile(NamedTuple):
@@ -75,7 +75,8 @@ def _obtain(file, found, home, mirrors):
     begin = _letters(re.split("-idx|[.]", file.name)[0])  # trainimages
 
     def fits(path):
-        return begin in _letters(path.name) or ".npz" in str(path)
+        name = _letters(path.name)
+        return begin in name or "mnist" in name or path.parent.suffix == ".npz"
 
     urls = [mirror + file.name for mirror in mirrors]
     read = partial(_read_idx, file=file)
@@ -103,7 +104,7 @@ def _read_idx(stream, file):
         numbers = stream.read(size + 4096)[-size:]  # after a header of a few hundred bytes
     elif start == header:
         numbers = stream.read(size + 1)  # a byte more than wanted is enough to refuse the file
-    elif re.match(b"label,|[0-9],", start):
+    elif re.match(rb"label,|[0-9],", start):
         numbers = _csv_numbers(start + stream.read(MOST_TEXT), file)
     else:
         came = "is a web page" if start[:1] == b"<" else f"starts with {start[:8].hex()}"
@@ -118,8 +119,8 @@ def _read_idx(stream, file):
 
 def _csv_numbers(text, file):
     """The labels, which are the first column of a table, or the images beside them, as bytes."""
-    named, rows = text.startswith(b"label"), file.shape[0] + 1
+    head, most = int(text.startswith(b"label")), file.shape[0] + 1
     table = np.loadtxt(
-        io.BytesIO(text), np.uint8, delimiter=",", skiprows=named, max_rows=rows, ndmin=2
+        io.BytesIO(text), np.uint8, delimiter=",", skiprows=head, max_rows=most, ndmin=2
     )
     return (table[:, 1:] if len(file.shape) > 1 else table[:, 0]).tobytes()

@@ -1,4 +1,4 @@
-"""Tar archives, read from one end to the other: nothing is extracted, names and links lead nowhere."""
+"""Tar archives, read from one end to the other; nothing is extracted, and names lead nowhere."""
 
 import gzip
 
