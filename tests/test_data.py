@@ -301,7 +301,7 @@ def forms(tiny):
             **other, **{f"MNIST/raw/{name}": content for name, content in raw.items()},
         },
         "Kaggle": {f"archive/{name}": content for name, content in (inside | nested).items()},
-        "Kaggle's archive": {"archive (2).zip": as_zip(nested)},
+        "Kaggle's archive": {"archive (2).zip": as_zip({**nested, "/etc/x": b"", "../x": b""})},
         "Keras": {"datasets/mnist.npz": as_npz(tiny)},
         "a table": {"mnist_train.csv": as_csv(tiny, ["label,1x1,1x2,2x1,2x2,3x1,3x2"])},
         "a table without a head": {"mnist_train.csv": as_csv(tiny, [])},
@@ -370,7 +370,7 @@ def test_bombs_are_read_no_further_than_wanted(tiny_mnist, tmp_path, monkeypatch
     put(tmp_path, {
         "images.gz": gzip.compress(header + huge, 1),
         "mnist.npz": as_zip({"x.npy": b"\x93NUMPY" + huge}),
-        "a.zip": as_zip({"images": header + huge, "b.csv": b"1," + huge}),
+        "a.zip": as_zip({"images": header + huge, "b.csv": b"1," + huge, "/x": b"", "../x": b""}),
     })  # fmt: skip
     monkeypatch.setattr(mnist, "MOST_TEXT", 100_000)
     tracemalloc.start()

@@ -27,6 +27,7 @@ from tinyddpm import (
     load_trained,
     offline_digits,
 )
+from tinyddpm.files import locked
 
 ROOT = Path(__file__).parents[1]
 TOY = (
@@ -164,7 +165,8 @@ def call(tmp_path, monkeypatch):
         runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TINYDDPM_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("TINYDDPM_DATA", raising=False)
     monkeypatch.setattr("urllib.request.urlopen", nobody)
     for room in ("tinyddpm", "tinyddpm.data"):
         monkeypatch.setattr(f"{room}.offline_digits", DIGITS)
@@ -190,6 +192,34 @@ def test_mistakes_are_answered_with_one_sentence(call, tmp_path, arguments):
     with pytest.raises(SystemExit, match="error: " + re.escape(MISTAKES[arguments])) as error:
         call("mnist.py", *arguments.split())
     assert "\n" not in str(error.value) and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("script", ["mnist.py", "cifar10.py"])
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_a_folder_that_was_named_and_holds_something_else_ends_it(
+    call, monkeypatch, tmp_path, script, how
+):
+    """Not that somebody takes what was learned from other images for the wrong thing."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/my-cats.tar").write_bytes(b"cats")
+    said = r"error: (mine holds|mine/)[ ]?my-cats.tar.*; .* could not be downloaded"
+    named = ["--data-dir", "mine"]
+    if how == "variable":
+        monkeypatch.setenv("TINYDDPM_DATA", named.pop())
+        named.pop()
+    with pytest.raises(SystemExit, match=said):
+        call(script, *named)
+    with pytest.raises(SystemExit, match="error: mine/my-cats.tar is a file: name the folder that"):
+        call(script, "--data-dir", "mine/my-cats.tar")
+    assert os.listdir(tmp_path) == ["mine"] and os.listdir(tmp_path / "mine") == ["my-cats.tar"]
+
+
+def test_a_run_that_another_process_trains_is_left_alone(call, checkpoint):
+    with (
+        locked(checkpoint),
+        pytest.raises(SystemExit, match="error: another process is at work in"),
+    ):
+        call("mnist.py", "--resume", checkpoint, "--workers", "1")
 
 
 def test_a_mistake_leaves_no_traceback(tmp_path):
@@ -339,9 +369,12 @@ def test_the_same_seed_draws_the_same_picture_on_any_number_of_workers(checkpoin
 
 
 def test_a_picture_that_is_there_is_left_alone(checkpoint, tmp_path):
+    """By those, too, who began before it was there."""
     command = [str(checkpoint), *"--labels 2 --count 1 --steps 2 --workers 1".split()]
-    names = [finish(run(tmp_path, "sample.py", *command))[0].split()[-1] for _ in range(3)]
-    assert names == [f"offline-digits-grid{number}.png" for number in ("", "-2", "-3")]
+    at_once = [run(tmp_path, "sample.py", *command) for _ in range(3)]
+    names = {finish(process)[0].split()[-1] for process in at_once}
+    assert names == {f"offline-digits-grid{number}.png" for number in ("", "-2", "-3")}
+    assert names == {path.name for path in (tmp_path / "a folder").iterdir()}
 
 
 def test_likelihood_prints_bits_and_draws_the_curve(checkpoint, tmp_path):

@@ -1,5 +1,6 @@
 """Pickles of strangers: arrays come out of them, and nothing runs."""
 
+import io
 import os
 import pickle
 import random
@@ -47,6 +48,11 @@ def test_what_lies_beside_a_pickle_is_fetched_by_its_caller():
     assert read_pickle(content, {}, persistent=lambda name: name * 3) == "aaa"
     with pytest.raises(ValueError, match="it wants BINPERSID"):
         read_pickle(content, {})
+
+
+def test_pickles_one_after_the_other_are_read_from_a_file():
+    file = io.BytesIO(pickle.dumps("a", 2) + pickle.dumps([1], 2) + b"rest")
+    assert [read_pickle(file, {}) for _ in range(2)] == ["a", [1]] and file.read() == b"rest"
 
 
 class Evil:

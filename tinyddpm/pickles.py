@@ -10,16 +10,17 @@ import re
 import numpy as np
 
 MOST = 1_000_000  # instructions
-CONSTANTS = {"NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False}
-EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-ARGUMENTS = re.compile(
-    "BININT[12]?|LONG1|BINFLOAT|(SHORT_)?BIN(UNICODE|BYTES)|BYTEARRAY8|BINBYTES8"
-)
+FRESH = {
+    "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple,
+}  # fmt: skip
+GIVEN = re.compile("BININT[12]?|LONG1|BINFLOAT|(SHORT_)?BIN(UNICODE|BYTES)|BYTEARRAY8|BINBYTES8")
 
 
 def read_pickle(content, makers, persistent=None):
-    """The value in a pickle (bytes); what was a text in Python 2 comes as bytes.
+    """The value in a pickle; what was a text in Python 2 comes as bytes.
 
+    content       bytes, or a binary file, which is read up to the end of its next pickle
     makers        {"module name": function}: what the pickle may call, such as `ARRAY_MAKERS`. What
                   a maker gave, and has a `set_state`, is told its state; others do without
     persistent    function of what the pickle says about a thing that is stored beside it
@@ -48,12 +49,12 @@ class _Machine:
 
     def do(self, name, argument):
         """One instruction that puts a value on the stack, or remembers it; else see `_combine`."""
-        if ARGUMENTS.fullmatch(name):
+        if GIVEN.fullmatch(name):
             self.stack.append(argument)
         elif name in ("BINSTRING", "SHORT_BINSTRING"):
             self.stack.append(argument.encode("latin-1"))
-        elif name in CONSTANTS or name in EMPTY:
-            self.stack.append((CONSTANTS | EMPTY)[name]())
+        elif name in FRESH:
+            self.stack.append(FRESH[name]())
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memory[len(self.memory) if argument is None else argument] = self.stack[-1]
         elif name in ("BINGET", "LONG_BINGET"):

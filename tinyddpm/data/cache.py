@@ -48,7 +48,7 @@ def files_in(folder):
         entries = [entry for place in level for entry in _entries(place)][:MOST]
         for path in filter(os.path.isfile, entries):
             found.append(Found(path, partial(path.open, "rb")))
-            if path.suffix.lower() in (".zip", ".npz"):
+            if path.suffix.lower() in (".zip", ".npz") and len(found) < MOST:
                 found += _members(path)
         level = list(filter(os.path.isdir, entries))
     return found[:MOST]
@@ -68,7 +68,9 @@ def _members(path):
             names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
     except Exception:  # zipfile has a dozen ways to say "damaged"
         return []
-    return [Found(path / name, partial(_open_member, path, name)) for name in names[:MOST]]
+    return [
+        Found(Path(f"{path}/{name}"), partial(_open_member, path, name)) for name in names[:MOST]
+    ]
 
 
 def _open_member(path, name):

@@ -76,8 +76,8 @@ def _batch_bytes():
 
 
 def _largest():
-    """What a batch file may have at most, in bytes: a pickle has names of 10,000 files, too."""
-    return _batch_bytes() + (1 << 20)
+    """What a batch file may have at most, in bytes: Python 3's pickles can need two for a byte."""
+    return 2 * _batch_bytes() + (1 << 20)
 
 
 def _binary_name(name):
