@@ -33,9 +33,7 @@ def read_pickle(content, makers, persistent=None):
                 raise ValueError(f"it has more than {MOST:,} instructions")
             machine.do(operation.name, argument)
         (value,) = machine.stack
-    except (
-        Exception
-    ) as error:  # pickletools, and what is called, have a dozen ways to say "damaged"
+    except Exception as error:  # pickletools has a dozen ways to say "damaged"
         raise ValueError(f"no sound pickle of arrays: {str(error)[:150]}") from None
     return value
 
