@@ -80,6 +80,8 @@ def picture_format(path):
 def save_gif(pictures, path, frame_s=0.06, last_s=2.0):
     """Write Pillow images as an endless GIF; the last one stands still for `last_s` seconds."""
     times = [round(1000 * frame_s)] * (len(pictures) - 1) + [round(1000 * last_s)]
-    first, *others = [p.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for p in pictures]
     with atomic_write(path) as file:
+        first, *others = (
+            p.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for p in pictures
+        )
         first.save(file, "GIF", save_all=True, append_images=others, duration=times, loop=0)
