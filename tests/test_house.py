@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 
 # The plan of the house: what the files of a room may import besides each other.
-GROUND_FLOOR = {"config", "device", "files", "progress", "randomness"}
+GROUND_FLOOR = {"checkpoint", "config", "device", "files", "progress", "randomness", "workers"}
 MAY_IMPORT = {
     "nn": set(),
     "nn/fast": {"nn"},

@@ -1,5 +1,6 @@
 """DDPM without a deep-learning framework: every layer's forward and backward is written by hand."""
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import add_flags, given_flags, with_flags
 from .data import (
     Dataset,
@@ -83,12 +84,11 @@ from .pictures.grids import (
 from .pictures.plots import Axes, rate_distortion
 from .progress import with_progress
 from .randomness import generator
-from .training.checkpoint import load_checkpoint, save_checkpoint
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig
 from .training.trained import load_published, load_trained
-from .training.workers import WorkerDied, Workers, cores, micro_batch_size
+from .workers import WorkerDied, Workers, cores, micro_batch_size
 
 __version__ = "0.1.0"
 __all__ = [
