@@ -63,6 +63,7 @@ from tinyddpm import (
 
 PART = 100  # samples in a file
 PAIRS = 8  # in a row of a picture
+ENOUGH = 2000  # images for a spectrum
 CLOSE = 0.01  # the share of unseen images that are called close to a training image
 
 
@@ -82,7 +83,7 @@ CLASSIFIER = Measures(
 def main():
     arguments = parse()
     try:
-        trained = load_trained(arguments.checkpoint).on(arguments.device)
+        trained = load_trained(arguments.checkpoint).to(arguments.device)
         sampling = chosen_sampling(trained, arguments)
         train, test = (
             load_dataset(trained.data, arguments.data_dir, split) for split in ("train", "test")
@@ -246,7 +247,7 @@ def evaluated(samples, labels, train, test, judge, seed, folder):
 
 
 REPORT = """\
-| | {n:,} samples | {n:,} training images |
+| | {n:,} samples | {n:,} training images: the floor |
 |---|---|---|
 {rows}
 
@@ -288,7 +289,8 @@ def recognised(crowd):
 
 def grid_noise(made, known, test, folder):
     """Where the spectra of samples and of training images stand out over that of test images."""
-    data, *spectra = (power_spectrum(to_model_range(c.images)) for c in (test, made, known))
+    some = [crowd.images[:ENOUGH] for crowd in (test, made, known)]
+    data, *spectra = (power_spectrum(to_model_range(images)) for images in some)
     save_picture(spectrum(spectra[0], data, "samples and test images"), folder / "spectrum.png")
     excesses = (spectral_excess(powers, data) for powers in spectra)
     return [f"{ratio:.2f} times, period {period:.3g}" for ratio, period in excesses]

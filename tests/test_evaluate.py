@@ -158,7 +158,7 @@ def test_real_images_reach_the_floor_and_others_do_not(module, data, tmp_path):
 def test_a_model_without_labels_is_not_asked_for_any(module, data, tmp_path):
     train, test = data
     table = module.evaluated(test.images[:100], None, train, test, by_pixels, 0, tmp_path)
-    assert "recognised as asked" not in table and "| 100 training images |" in table
+    assert "recognised as asked" not in table and "| 100 training images: the floor |" in table
 
 
 def test_from_the_checkpoint_to_the_table(module, checkpoint, tmp_path, monkeypatch, capsys):
@@ -179,4 +179,4 @@ def test_from_the_checkpoint_to_the_table(module, checkpoint, tmp_path, monkeypa
     assert len(list(made.glob("*.png"))) == 4 and len(list((made / "parts").iterdir())) == 2
     found = numbers(out)
     noise, floor = found["Fréchet classifier distance"]
-    assert noise > 2 * floor and "| 101 samples | 101 training images |" in out
+    assert noise > 2 * floor and "| 101 samples | 101 training images: the floor |" in out
