@@ -4,10 +4,12 @@
     python examples/compare.py runs/mnist --guidance 0     the same without guidance
     python examples/compare.py runs/mnist --samplers dpm:20 dpm:15
 
-All start from the same noise. Quality is measured in two ways, with no other network for a judge:
-    read as asked    the share of digits whose nearest training image has the label asked for
-    distance         Fréchet distance of means over 4 x 4 pixels to those of MNIST's test images
-The last line says what as many real digits, the test images, would get.
+All start from the same noise. A classifier judges them, which learns from MNIST's training images
+the first time and is kept with the data:
+    read as asked    the share of digits that it takes for the label asked for
+    distance         Fréchet classifier distance to MNIST's test images: see evaluate.py, which says
+                     more about one sampler
+The last line says what as many real digits, of the test images, would get.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from tinyddpm import (
     DataUnavailable,
     SamplingConfig,
     WorkerDied,
-    block_means,
+    classifier_judge,
     cores,
     device_name,
     final_images,
@@ -30,10 +32,8 @@ from tinyddpm import (
     guided,
     load_mnist,
     load_trained,
-    nearest,
     sample,
     to_bytes,
-    to_model_range,
     with_progress,
 )
 
@@ -50,8 +50,11 @@ def main():
         if not 50 <= arguments.images <= 5000:
             raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
-        with trained.predictor(arguments.workers) as eps_model:
-            compare(trained, eps_model, cases, arguments, train, test)
+        with (
+            classifier_judge(train, arguments.data_dir, arguments.workers) as judge,
+            trained.predictor(arguments.workers) as eps_model,
+        ):
+            compare(trained, eps_model, cases, arguments, judge, test)
     except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
         sys.exit(f"error: {error}")
     except MemoryError:
@@ -88,7 +91,7 @@ def chosen_sampler(text, trained, guidance):
     return SamplingConfig(name, int(steps), guidance, trained.variance)
 
 
-def compare(trained, eps_model, cases, arguments, train, test):
+def compare(trained, eps_model, cases, arguments, judge, test):
     """Print the table for these SamplingConfigs, a line as soon as it is known."""
     classes, n = trained.unet.config.classes, arguments.images
     labels = np.arange(n) % classes
@@ -100,11 +103,12 @@ def compare(trained, eps_model, cases, arguments, train, test):
     order = generator(arguments.seed, "order").permutation(len(test.labels))
     drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in range(classes)]
     drawn = np.concatenate(drawn)  # as many real digits of each label
-    real = block_means(to_model_range(np.delete(test.images, drawn, axis=0)), 4)
+    real, _ = judge(np.delete(test.images, drawn, axis=0))
 
     def row(name, steps, seconds, images, labels):
-        read = (train.labels[nearest(images, train.images)] == labels).mean()
-        distance = frechet_distance(block_means(to_model_range(images), 4), real)
+        features, probabilities = judge(images)
+        read = (probabilities.argmax(axis=1) == labels).mean()
+        distance = frechet_distance(features, real)
         print(f"| {name} | {steps} | {seconds} | {read:.0%} | {distance:.2f} |", flush=True)
 
     print(f"{trained.data}, on {device_name(trained.xp)}\n")

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from tinyddpm.checkpoint import load_checkpoint, save_checkpoint
 from tinyddpm.files import atomic_write
-from tinyddpm.training.checkpoint import load_checkpoint, save_checkpoint
 
 ARRAYS = {"theta": np.arange(50, dtype=np.float32), "m": np.linspace(0, 1, 7)}
 META = {"step": 12, "train": {"lr": 2e-4, "name": "µ"}}

@@ -49,7 +49,7 @@ from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.loop import advance
-from tinyddpm.training.workers import Workers
+from tinyddpm.workers import Workers
 
 
 @pytest.fixture(params=["stand-in", "CuPy"])

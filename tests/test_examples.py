@@ -439,13 +439,19 @@ def test_the_interpolation_begins_and_ends_with_its_images(copyist):
 
 
 def test_compare_reads_what_a_model_draws(copyist, capsys):
+    """The judge knows the ten images that the model copies, and nothing else."""
     module, rng = load("compare"), np.random.default_rng(0)
-    bytes_ = np.round((copyist.images + 1) * 127.5).astype(np.uint8)
-    train = Dataset("mnist", bytes_, np.arange(10))
+    known = copyist.images.reshape(10, -1)
+
+    def judge(images):
+        pixels = images.reshape(len(images), -1) / 127.5 - 1
+        gaps = ((pixels[:, None] - known) ** 2).sum(axis=2)
+        return pixels[:, :20], (gaps == gaps.min(axis=1)[:, None]).astype(float)
+
     test = Dataset("mnist", rng.integers(0, 256, (200, 28, 28, 1), np.uint8), np.arange(200) % 10)
     arguments = type("Arguments", (), {"images": 50, "guidance": 0.0, "seed": 0})
     cases = [module.chosen_sampler(text, copyist.trained, 0.0) for text in ("ddim:3", "dpm:2")]
-    module.compare(copyist.trained, copyist.eps_model, cases, arguments, train, test)
+    module.compare(copyist.trained, copyist.eps_model, cases, arguments, judge, test)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "offline-digits, on the CPU" and len(lines) == 7
     assert all("| 100% |" in line for line in lines[4:6]) and "| 100% |" not in lines[6]
@@ -476,6 +482,9 @@ MISUSES = {
     "likelihood.py RUN --variance tiny": "variance 'tiny': choose from large, small, learned",
     "likelihood.py RUN --steps 1": "1 of 25 steps",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
+    "evaluate.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
+    "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 to 10,000",
+    "evaluate.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
 }
 
 

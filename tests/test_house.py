@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 
 # The plan of the house: what the files of a room may import besides each other.
-GROUND_FLOOR = {"config", "device", "files", "pickles", "progress", "randomness"}
+GROUND_FLOOR = {
+    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "workers",
+}  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),
     "nn/fast": {"nn"},

@@ -19,7 +19,7 @@ from tinyddpm.nn.norm import GroupNorm
 from tinyddpm.nn.optim import Adam
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.loop import _micro_batches, advance
-from tinyddpm.training.workers import Workers
+from tinyddpm.workers import Workers
 
 xp = standin.cupy
 

@@ -33,7 +33,7 @@ from tinyddpm import (
 )
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
-from tinyddpm.training.workers import Workers
+from tinyddpm.workers import Workers
 
 loop = import_module("tinyddpm.training.loop")  # `tinyddpm.train` is the function of the same name
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from tinyddpm.training.workers import WorkerDied, Workers
+from tinyddpm.workers import WorkerDied, Workers
 
 THETA = np.arange(5, dtype=np.float32)
 
@@ -91,7 +91,7 @@ PARENT = """
     import numpy as np, sys, time
     sys.path.insert(0, {tests!r})
     from test_workers import Job
-    from tinyddpm.training.workers import Workers
+    from tinyddpm.workers import Workers
 
     if __name__ == "__main__":
         with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:

@@ -1,5 +1,6 @@
 """DDPM without a deep-learning framework: every layer's forward and backward is written by hand."""
 
+from .checkpoint import load_checkpoint, save_checkpoint
 from .config import add_flags, given_flags, with_flags
 from .data import (
     Dataset,
@@ -35,14 +36,11 @@ from .diffusion.sampling import SamplingConfig, sample
 from .diffusion.schedule import Schedule
 from .diffusion.timesteps import LossSecondMomentResampler
 from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
-from .evaluation.metrics import (
-    block_means,
-    frechet_distance,
-    nearest,
-    power_spectrum,
-    spectral_excess,
-)
-from .files import free_path
+from .evaluation.distances import frechet_distance, inception_score, kernel_distance
+from .evaluation.judge import classifier_judge
+from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
+from .evaluation.spectrum import power_spectrum, spectral_excess
+from .files import atomic_write, free_path
 from .interop import (
     load_diffusers,
     load_scheduler,
@@ -80,33 +78,34 @@ from .pictures.grids import (
     save_picture,
     to_bytes,
 )
-from .pictures.plots import Axes, rate_distortion
-from .progress import with_progress
+from .pictures.plots import Axes, rate_distortion, spectrum
+from .progress import Progress, with_progress
 from .randomness import generator
-from .training.checkpoint import load_checkpoint, save_checkpoint
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig
 from .training.trained import load_published, load_trained
-from .training.workers import WorkerDied, Workers, cores, micro_batch_size
+from .workers import WorkerDied, Workers, cores, micro_batch_size
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adam", "add_flags", "AddToPixels", "advance", "ancestral", "array_module", "Attention",
-    "Axes", "bits_per_dimension", "block_means", "bound", "bound_terms", "clip_by_norm",
-    "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim", "ddim_inversion",
-    "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver", "Dropout",
-    "Embedding", "final_images", "frechet_distance", "free_path", "generator", "given_flags",
-    "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid", "labelled_grid", "Layout",
-    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
-    "load_diffusers", "load_mnist", "load_published", "load_scheduler", "load_trained",
-    "log_variance", "LossSecondMomentResampler", "micro_batch_size", "module_for",
-    "moving_picture", "named_grid", "nearest", "NormSiLU", "offline_digits", "Param",
-    "picture_format", "posterior_mean", "power_spectrum", "predictor", "prior_bits", "q_sample",
-    "random_generator", "rate_distortion", "read_safetensors", "Run", "sample",
-    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
-    "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess", "Step", "Tape",
-    "target", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
-    "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
-    "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "Adam", "add_flags", "AddToPixels", "advance", "ancestral", "array_module", "atomic_write",
+    "Attention", "Axes", "bits_per_dimension", "bound", "bound_terms", "classifier_judge",
+    "clip_by_norm", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
+    "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
+    "Dropout", "Embedding", "final_images", "frechet_distance", "free_path", "generator",
+    "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
+    "inception_score", "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear",
+    "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers", "load_mnist",
+    "load_published", "load_scheduler", "load_trained", "log_variance",
+    "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
+    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "offline_digits", "Param",
+    "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall", "predictor",
+    "prior_bits", "Progress", "q_sample", "random_generator", "rate_distortion",
+    "read_safetensors", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_diffusers",
+    "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
+    "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
+    "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
+    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags", "with_progress",
+    "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from ..device import to_host
 from ..diffusion.process import q_sample, x0_and_eps
 from ..diffusion.samplers import final_images, guided
 from ..diffusion.sampling import SamplingConfig, sample
-from ..evaluation.metrics import power_spectrum, spectral_excess
+from ..evaluation.spectrum import power_spectrum, spectral_excess
 from ..progress import with_progress
 from ..randomness import generator
 from .grids import image_grid, labelled_grid, named_grid, save_gif, save_picture

@@ -14,8 +14,8 @@ from ..nn.optim import clip_by_norm, learning_rate, update_ema
 from ..pictures import gallery
 from ..progress import Progress, in_words
 from ..randomness import generator
+from ..workers import Workers
 from .denoiser import Denoiser
-from .workers import Workers
 
 
 def train(run):

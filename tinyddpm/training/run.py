@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config import check_choices, from_dict, setting
 from ..data import check_dataset
 from ..device import DEVICES, module_for, to_host
@@ -18,7 +19,6 @@ from ..files import atomic_write
 from ..nn.optim import Adam
 from ..nn.unet import UNet, UNetConfig
 from ..randomness import generator
-from .checkpoint import load_checkpoint, save_checkpoint
 from .log import Log
 
 

@@ -12,9 +12,9 @@ from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
 from ..interop import load_diffusers, load_scheduler
 from ..nn.unet import UNet, UNetConfig
+from ..workers import Workers
 from .denoiser import Denoiser
 from .run import TrainConfig, checked_array, read_run
-from .workers import Workers
 
 
 class Trained(NamedTuple):

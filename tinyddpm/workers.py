@@ -13,7 +13,7 @@ from multiprocessing import resource_tracker
 
 import numpy as np
 
-from ..device import array_module
+from .device import array_module
 
 
 class WorkerDied(Exception):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..files import atomic_write
+from .files import atomic_write
 
 FORMAT = 2
 
