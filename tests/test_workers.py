@@ -1,16 +1,20 @@
 """Workers do what one process does, say what went wrong, and leave nothing behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
 import numpy as np
 import pytest
+from conftest import put
 
-from tinyddpm.workers import WorkerDied, Workers
+from tinyddpm import WorkerDied, Workers, cores
+from tinyddpm.worker import Worker
 
 THETA = np.arange(5, dtype=np.float32)
 
@@ -32,6 +36,28 @@ class Job:
 
     def threads(self, theta):
         return os.environ["OPENBLAS_NUM_THREADS"], os.getpid()
+
+    def speak(self, theta):
+        print("said by a worker")
+
+    def take(self, theta, number):
+        return np.ones(1 << number, np.uint8).sum()
+
+    def odd(self, theta):
+        class Odd(Exception):
+            pass
+
+        raise Odd("nobody else knows me")
+
+
+class Heavy(Job):
+    """A job larger than a pipe's buffer, that ends the process that loads it."""
+
+    def __init__(self):
+        self.ballast = bytes(1 << 20)
+
+    def __setstate__(self, state):
+        os._exit(3)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +92,30 @@ def test_images_are_cut_into_parts_for_all_workers(workers, n, size, lengths):
 
 
 @pytest.mark.parametrize("parts", [[(0,), (1,)], [(1,), (0,)]])
-def test_an_exception_comes_back_with_its_traceback_and_the_workers_live_on(workers, parts):
-    said = f"(?s)worker {parts.index((1,))} failed.*in fail.*worker's own words"
-    with pytest.raises(RuntimeError, match=said):
+def test_an_error_arrives_as_what_it_is_with_its_traceback_and_the_workers_live_on(workers, parts):
+    with pytest.raises(ZeroDivisionError, match="^worker's own words$") as error:
         workers.map("fail", THETA, parts)
+    where = f"(?s)in worker {parts.index((1,))}:.*in fail.*worker's own words"
+    assert re.search(where, str(error.value.__cause__))
     assert workers.map("fail", THETA, [(5,), (6,), (7,)]) == [5, 6, 7]  # no stale answers
+
+
+@pytest.mark.parametrize(
+    "method, tasks, kind, words",
+    [
+        ("take", [(62,), (3,)], MemoryError, "Unable to allocate"),
+        ("odd", [()], RuntimeError, "^Odd: nobody else knows me$"),
+    ],
+)
+def test_memory_that_is_short_is_a_memory_error_and_what_cannot_be_sent_is_told(
+    workers, method, tasks, kind, words
+):
+    with pytest.raises(kind, match=words):
+        workers.map(method, THETA, tasks)
+
+
+def test_what_a_job_prints_is_no_answer(workers):
+    assert workers.map("speak", THETA, [(), ()]) == [None, None]
 
 
 def test_a_part_without_a_worker_to_share_with_leaves_no_old_gradient(workers):
@@ -81,10 +126,110 @@ def test_a_part_without_a_worker_to_share_with_leaves_no_old_gradient(workers):
 
 def test_a_worker_that_dies_is_reported_with_its_exit_code():
     with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
+        crew = workers.workers
         with pytest.raises(WorkerDied, match="worker 0 died with exit code 7"):
             workers.map("die", THETA, [()])
-        processes = workers.processes
-    assert not any(process.is_alive() for process in processes)
+    assert all(worker.process.returncode is not None for worker in crew)
+
+
+def test_a_worker_that_dies_while_it_starts_is_reported():
+    """And nobody waits for it for ever: python/cpython#118981."""
+    with pytest.raises(WorkerDied, match="worker 0 died with exit code 3"):
+        Workers(Heavy(), THETA, count=2)
+
+
+def test_a_job_of_the_main_program_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr(Job, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "Job", Job, raising=False)
+    with pytest.raises(ValueError, match="cannot load this job .*not in the main program"):
+        Workers(Job(), THETA, count=2)
+
+
+def test_an_answer_to_an_interrupted_question_is_not_given_to_the_next(monkeypatch):
+    def press_ctrl_c(worker):
+        raise KeyboardInterrupt
+
+    with Workers(Job(), THETA, count=2) as workers:
+        with monkeypatch.context() as patch:
+            patch.setattr(Worker, "receive", press_ctrl_c)
+            with pytest.raises(KeyboardInterrupt):
+                workers.map("fail", THETA, [(5,), (6,)])
+        with pytest.raises(WorkerDied, match="these workers have ended"):
+            workers.map("fail", THETA, [(7,), (8,)])
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_memory_that_has_no_room_is_refused_with_its_size(monkeypatch):
+    """As where /dev/shm and the temporary folder are small, and nothing else is there.
+
+    Elsewhere that is death by SIGBUS: pytorch/pytorch#5040.
+    """
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: open("/dev/full", "r+b", buffering=0))
+    with pytest.raises(OSError, match=r"no room for the 12\.0 MB .*No space left.*--workers 1"):
+        Workers(Job(), np.zeros(1_000_000, np.float32), count=2)
+
+
+def test_shared_memory_can_be_a_file_on_the_disk(monkeypatch):
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
+        _, grad = workers.gradient(THETA, [(1,), (2,)])
+        assert np.array_equal(grad, 3 * THETA)
+
+
+@pytest.mark.parametrize(
+    "groups, files, count",
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 2),
+        ("0::/", {"cpu.max": "max 100000"}, 8),
+        ("0::/", {"cpu.max": "1000 100000"}, 1),
+        ("0::/a/b", {"a/cpu.max": "300000 100000", "a/b/cpu.max": "max 100000"}, 3),
+        ("4:cpuset:/\n3:cpu,cpuacct:/docker/x", {
+            "cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "50000",
+        }, 4),
+        ("3:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ("3:memory:/", {"cpu.max": "100000 100000"}, 8),
+        ("", {}, 8),
+    ],
+)  # fmt: skip
+def test_cores_are_as_many_as_a_container_may_use(tmp_path, monkeypatch, groups, files, count):
+    """A host has 32 cores, and a container there may use two of them: python/cpython#80235."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    put(tmp_path / "proc/self", {"cgroup": groups.encode()})
+    for name, content in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        put(path.parent, {path.name: content.encode() + b"\n"})
+    assert cores(tmp_path) == count
+    assert cores(tmp_path / "no Linux") == 8
+
+
+SCRIPT = """
+import sys
+import numpy as np
+from tinyddpm import Dataset, Run, TrainConfig, UNetConfig, train
+
+unet = UNetConfig(image_size=8, base=4, multipliers=(1,), attention_at=(), groups=2)
+config = TrainConfig(steps=2, batch=4, every=4, T=25, workers=2)
+images = Dataset("grey", np.zeros((9, 8, 8, 1), np.uint8), np.zeros(9, int))
+run = Run.start(unet, config, images, "run")
+train(run)
+print("trained", run.step)
+"""
+
+
+@pytest.mark.parametrize("way", ["a script", "standard input", "an argument", "the prompt"])
+def test_training_needs_no_main_guard_nor_a_main_program(tmp_path, way):
+    """Other programs hang: python/cpython#118981."""
+    put(tmp_path, {"script.py": SCRIPT.encode()})
+    how = {"a script": ["script.py"], "standard input": ["-"], "an argument": ["-c", SCRIPT]}
+    command = [sys.executable, *how.get(way, ["-i"])]
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
+    told = None if way in ("a script", "an argument") else SCRIPT
+    done = subprocess.run(
+        command, input=told, cwd=tmp_path, env=environment, text=True, capture_output=True,
+        timeout=120,
+    )  # fmt: skip
+    assert "trained 2" in done.stdout and "Error" not in done.stderr
 
 
 PARENT = """

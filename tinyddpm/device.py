@@ -1,10 +1,14 @@
-"""Where arrays live: in this computer's memory with NumPy or, with CuPy, on a GPU.
+"""What computes. Arrays live in this computer's memory with NumPy or, with CuPy, on a GPU.
 
 The only file that says `cupy`; it is imported when it is asked for. All others take the module from
 the arrays that they are given, and the same lines run on both.
 """
 
+import math
+import os
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
@@ -39,7 +43,7 @@ def module_for(device):
     except Exception as error:  # what is missing can be said in many ways
         lack = f"CuPy cannot compute ({error}): does nvidia-smi list a GPU, and CUDA 13 or 12?"
         if device == "auto":
-            warnings.warn(f"{lack} Computing on the CPU", stacklevel=2)
+            warnings.warn(f"{lack} Computing on the CPU", stacklevel=1)  # once, whoever asks
     if device == "auto":
         return np
     raise ValueError(f"device 'cuda': {lack} Or use the device 'cpu'")
@@ -66,3 +70,29 @@ def random_generator(key, xp=np):
     if xp is np:
         return np.random.default_rng(key)
     return xp.random.Generator(xp.random.Philox4x3210(key))
+
+
+def cores(root="/"):
+    """How many cores this process may use: fewer than there are, if a container has a quota."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        groups = Path(root, "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # no Linux
+        return count
+    for group in groups:
+        _, controllers, path = group.split(":", 2)  # version 2 of control groups names none
+        if not controllers or "cpu" in controllers.split(","):
+            place = Path(root, "sys/fs/cgroup", controllers and "cpu", path.lstrip("/"))
+            for folder in (place, *place.parents):  # a group has no more than those around it
+                count = min(count, _quota(folder))
+    return max(1, math.ceil(count))
+
+
+def _quota(folder):
+    """How many cores' time a control group may take: its cpu.max, or cpu.cfs_* in version 1."""
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            return int(quota) / int(period) if quota not in ("max", "-1") else math.inf
+    return math.inf

@@ -4,20 +4,13 @@ Every worker adds to a gradient row of its own; the rows are summed in a fixed o
 the same bytes each time for the same number of workers.
 """
 
-import multiprocessing
-import os
-import signal
-import traceback
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
+import pickle
 
 import numpy as np
 
 from .device import array_module
-
-
-class WorkerDied(Exception):
-    """A worker process ended unasked; the message has its exit code."""
+from .shared import as_vectors, shared_memory
+from .worker import Worker, WorkerDied, ctrl_c_held_back, pack
 
 
 class Workers:
@@ -32,7 +25,8 @@ class Workers:
     count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads,
                and so it does on a GPU whatever the count, which has cores enough of its own
 
-    Raises     ValueError for a count below 1
+    Raises     ValueError for a count below 1, or a job that workers cannot load; OSError if there
+               is no room for them; WorkerDied
 
     Use it as a context manager: leaving it ends the processes. They also end by themselves when
     this process dies, and the shared memory has no name that could be left behind.
@@ -44,24 +38,29 @@ class Workers:
         self.job, self.xp = job, array_module(like)
         self.count = count if self.xp is np else 1
         self.rows = self.xp.zeros((1, like.size), like.dtype)
-        self.processes, self.pipes = [], []
+        self.workers = []
         if self.count > 1:
-            self._start(like.size, like.dtype)
+            try:
+                self._start(like.size, like.dtype)
+            except BaseException:
+                self._end(patience=0)
+                raise
 
     def _start(self, size, dtype):
-        context = multiprocessing.get_context("spawn")
-        shared = context.RawArray("b", (1 + self.count) * size * np.dtype(dtype).itemsize)
-        vectors = _vectors(shared, size, dtype)
+        n_bytes = (1 + self.count) * size * np.dtype(dtype).itemsize
+        with shared_memory(n_bytes) as (memory, key), ctrl_c_held_back():
+            for i in range(self.count):
+                self.workers.append(Worker(i, key))
+        vectors = as_vectors(memory, size, dtype)
         self.theta, self.rows = vectors[0], vectors[1:]
-        with _as_workers_start():
-            for row in range(1, 1 + self.count):
-                here, there = context.Pipe()
-                arguments = (self.job, shared, size, dtype, row, there)
-                process = context.Process(target=_work, args=arguments, daemon=True)
-                process.start()
-                there.close()
-                self.processes.append(process)
-                self.pipes.append(here)
+        rows = range(1, 1 + self.count)
+        try:
+            self._ask([("begin", self.job, key, n_bytes, size, dtype, row) for row in rows])
+        except (AttributeError, ImportError, pickle.PicklingError) as error:
+            raise ValueError(
+                f"workers cannot load this job ({error}): all that it consists of must stand in "
+                "modules that can be imported, not in the main program"
+            ) from error
 
     def gradient(self, theta, tasks):
         """job.gradient for every task; returns (answers, grad): in order, and summed up (P,).
@@ -73,7 +72,7 @@ class Workers:
             self.rows[0] = 0
             answers = [self.job.gradient(theta, self.rows[0], *task) for task in tasks]
         else:
-            answers = self._scatter_gather("gradient", theta, tasks)
+            answers = self._spread(theta, tasks, "gradient")
         grad = self.rows[0]
         for row in self.rows[1:]:
             grad += row
@@ -82,11 +81,11 @@ class Workers:
     def map(self, method, theta, tasks):
         """job.method(theta, *task) for every task; returns the answers in order.
 
-        Raises     RuntimeError with the worker's own traceback if a call failed there; WorkerDied
+        Raises     what a call raised, its traceback in the cause; WorkerDied
         """
         if self.count == 1:
             return [getattr(self.job, method)(theta, *task) for task in tasks]
-        return self._scatter_gather(method, theta, tasks)
+        return self._spread(theta, tasks, "call", method)
 
     def map_batch(self, method, theta, size, *arrays):
         """job.method(theta, *arrays) (N, ...), in micro-batches of at most `size` images.
@@ -103,103 +102,48 @@ class Workers:
         size = max(1, min(micro_batch_size(size, self.xp), -(-n // self.count)))
         return [slice(i, i + size) for i in range(0, n, size)]
 
-    def _scatter_gather(self, method, theta, tasks):
+    def _spread(self, theta, tasks, *question):
         """Every count-th task to the same worker, so that a sum is always of the same tasks."""
+        if not self.workers:
+            raise WorkerDied("these workers have ended: make new ones")
         self.theta[:] = theta
-        for i in range(self.count):
-            self._pipe(i, lambda pipe, i=i: pipe.send((method, tasks[i :: self.count])))
-        messages = [self._pipe(i, lambda pipe: pipe.recv()) for i in range(self.count)]
-        answers = [None] * len(tasks)
-        for i, (some, error) in enumerate(messages):
-            if error:
-                raise RuntimeError(f"worker {i} failed:\n{error}")
-            answers[i :: self.count] = some
+        answers, shares = (
+            [None] * len(tasks),
+            [slice(i, None, self.count) for i in range(self.count)],
+        )
+        for share, some in zip(shares, self._ask([(*question, tasks[share]) for share in shares])):
+            answers[share] = some
         return answers
 
-    def _pipe(self, i, use):
-        """use(pipe to worker i), or WorkerDied if nobody is at its other end."""
+    def _ask(self, questions):
+        """A question to each worker; returns their answers, or raises what one of them raised."""
+        packed = [pack(question) for question in questions]
         try:
-            return use(self.pipes[i])
-        except (EOFError, OSError):
-            self.processes[i].join(timeout=5)
-            code = self.processes[i].exitcode
-            hint = (
-                "; memory was short: use fewer workers or smaller micro-batches"
-                if code == -9
-                else ""
-            )
-            raise WorkerDied(f"worker {i} died with exit code {code}{hint}") from None
+            for worker, question in zip(self.workers, packed):
+                worker.send(question)
+            replies = [worker.receive() for worker in self.workers]
+        except BaseException:  # answers may be on their way that nobody must take for later ones
+            self._end(patience=0)
+            raise
+        for i, (_, error, where) in enumerate(replies):
+            if error:
+                raise error from RuntimeError(f"in worker {i}:\n{where}")
+        return [answer for answer, _, _ in replies]
+
+    def _end(self, patience):
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.dismiss()
+        for worker in workers:
+            worker.end(patience)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
-        for process, pipe in zip(self.processes, self.pipes):
-            pipe.close()  # a worker that waits for work ends here
-            process.join(timeout=0 if any(exception) else 5)
-            process.kill()  # one that is lost in work, here
-            process.join()
+        self._end(patience=0 if any(exception) else 5)
 
 
 def micro_batch_size(size, xp):
     """`size`, or if it is 0 how many images suit: 16 for a CPU's cache, 256 for a GPU's cores."""
     return size or (16 if xp is np else 256)
-
-
-def _work(job, shared, size, dtype, row, pipe):
-    """The life of a worker: take a method and tasks, send answers, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_as_workers_start` cannot hold it back
-    np.setbufsize(1024)  # NumPy copies what is not in one piece and shorter than its buffer
-    vectors = _vectors(shared, size, dtype)
-    theta, grad = vectors[0], vectors[row]
-    while True:
-        try:
-            method, tasks = pipe.recv()
-            pipe.send(_answers(job, theta, grad, method, tasks))
-        except (EOFError, OSError):  # the parent is gone
-            return
-
-
-def _answers(job, theta, grad, method, tasks):
-    """(answers, None), or (None, traceback) if a call failed."""
-    try:
-        if method == "gradient":
-            grad[:] = 0
-            return [job.gradient(theta, grad, *task) for task in tasks], None
-        return [getattr(job, method)(theta, *task) for task in tasks], None
-    except Exception:
-        return None, traceback.format_exc()
-
-
-def _vectors(shared, size, dtype):
-    """The shared bytes as theta, grad of worker 0, grad of worker 1, ...: (1 + count, P)"""
-    return np.frombuffer(shared, dtype).reshape(-1, size)
-
-
-@contextmanager
-def _as_workers_start():
-    """While it lasts, new processes inherit what suits a worker.
-
-    One BLAS thread each, because the cores are the workers'. Ctrl-C is held back: it is for the
-    parent, which gets it afterwards and ends the workers.
-    """
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(names, "1"))
-    if hasattr(signal, "pthread_sigmask"):
-        resource_tracker.ensure_running()  # first, as it would let Ctrl-C through when it starts
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def cores():
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
