@@ -1,6 +1,7 @@
 """The training loop learns, resumes bit for bit, stops when asked, and leaves what it promises."""
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import tracemalloc
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -234,6 +236,27 @@ def test_two_workers_give_the_same_bytes_each_time_and_the_numbers_of_one(finish
     assert np.array_equal(runs[0].theta, runs[1].theta)
     assert (runs[0].folder / "log.csv").read_bytes() == (runs[1].folder / "log.csv").read_bytes()
     assert np.allclose(runs[0].theta, finished.theta, atol=1e-4)
+
+
+def test_a_log_that_cannot_be_replaced_does_not_cost_the_checkpoint(tmp_path):
+    """As where Windows lets a spreadsheet keep log.csv for itself."""
+    run = start(tmp_path / "run")
+    (run.folder / "log.csv").unlink()
+    (run.folder / "log.csv/mine").mkdir(parents=True)
+    with pytest.raises(OSError, match="log.csv"):
+        train(run)
+    assert load_checkpoint(run.folder / "checkpoint.npz").meta["step"] == run.saved_step == 4
+
+
+def test_what_is_saved_does_not_depend_on_what_can_be_printed(tmp_path, monkeypatch):
+    run, broken = start(tmp_path / "run", steps=4), io.StringIO()
+    broken.write = broken.flush = Mock(side_effect=BrokenPipeError(32, "Broken pipe"))
+    broken.isatty = lambda: True  # then it is drawn on from the first step on
+    monkeypatch.setattr(sys, "stderr", broken)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+    train(run)
+    assert broken.write.called and run.saved_step == 4
 
 
 def test_drawing_pictures_does_not_change_the_training(finished, tmp_path):

@@ -11,7 +11,7 @@ from .data import (
     offline_digits,
     to_model_range,
 )
-from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
+from .device import DEVICES, array_module, cores, device_name, module_for, random_generator, to_host
 from .diffusion.likelihood import bits_per_dimension, bound_terms
 from .diffusion.process import (
     log_variance,
@@ -79,13 +79,13 @@ from .pictures.grids import (
     to_bytes,
 )
 from .pictures.plots import Axes, rate_distortion, spectrum
-from .progress import Progress, with_progress
+from .progress import Progress, SafeStream, with_progress
 from .randomness import generator
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig
 from .training.trained import load_published, load_trained
-from .workers import WorkerDied, Workers, cores, micro_batch_size
+from .workers import WorkerDied, Workers, micro_batch_size
 
 __version__ = "0.1.0"
 __all__ = [
@@ -102,9 +102,9 @@ __all__ = [
     "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "offline_digits", "Param",
     "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall", "predictor",
     "prior_bits", "Progress", "q_sample", "random_generator", "rate_distortion",
-    "read_safetensors", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_diffusers",
-    "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
-    "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
+    "read_safetensors", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
+    "save_diffusers", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
+    "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
     "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
     "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags", "with_progress",
     "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",

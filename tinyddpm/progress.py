@@ -1,12 +1,52 @@
-"""The line that says how far the work is and how long it will take."""
+"""The line that says how far the work is, and streams that take it whatever happens to them."""
 
 import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 
 REDRAW_S = 0.1  # a terminal's line is drawn again at most this often
 PLAIN_S = 20.0  # a log file gets a line this often
+
+
+class SafeStream:
+    """A text stream that can always be written to: work never ends because of what it says.
+
+    A character that the encoding lacks becomes "?". If nobody reads any more (the other end of a
+    pipe has died, the disk is full, there never was a stream: `None`), there is silence.
+    """
+
+    def __init__(self, stream):
+        gone = stream is None or getattr(stream, "closed", False)
+        self.stream = open(os.devnull, "w", encoding="utf-8") if gone else stream
+
+    def __getattr__(self, name):
+        return getattr(self.stream, name)
+
+    def write(self, text):
+        """Write a text, at once."""
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            self.write(text.encode("ascii", "replace").decode())
+        except (OSError, ValueError):
+            self._fall_silent()
+        self.flush()
+
+    def flush(self):
+        """Write what is waiting; `write` does that, too."""
+        try:
+            self.stream.flush()
+        except (OSError, ValueError):
+            self._fall_silent()
+
+    def _fall_silent(self):
+        """Python writes what is left in its buffer when it ends, which must not fail either."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.stream.fileno())
+            os.close(nowhere)
 
 
 class Progress:
@@ -22,7 +62,7 @@ class Progress:
     def __init__(self, title, total, start=0, unit="", per=1, stream=None):
         self.title, self.total, self.start = title, total, start
         self.unit, self.per = unit, per
-        self.stream = stream or sys.stderr
+        self.stream = SafeStream(stream or sys.stderr)
         dumb = os.environ.get("CI") or os.environ.get("TERM") == "dumb"
         self.redraws = self.stream.isatty() and not dumb
         self.began = time.monotonic()
@@ -41,7 +81,6 @@ class Progress:
         """Take the line off the screen, so that something else can be printed."""
         if self.width:
             self.stream.write("\r" + " " * self.width + "\r")
-            self.stream.flush()
             self.width = 0
 
     def _line(self, done, note, elapsed):
@@ -61,7 +100,6 @@ class Progress:
             self.width = len(line)
         else:
             self.stream.write(line + "\n")
-        self.stream.flush()
 
     def __enter__(self):
         return self
@@ -69,7 +107,6 @@ class Progress:
     def __exit__(self, *exception):
         if self.width:
             self.stream.write("\n")
-            self.stream.flush()
             self.width = 0
 
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
 
 import numpy as np
 
@@ -47,9 +49,9 @@ def train(run):
             if pause or run.step % fetch_every == 0:
                 for loss in run.log.fetch():
                     average = loss if average is None else average + 0.02 * (loss - average)
+                if pause:
+                    run.save()
                 progress.show(run.step, f"loss {average:.4f}")
-            if pause:
-                run.save()
             if stop:
                 raise KeyboardInterrupt
         progress.clear()
@@ -123,7 +125,9 @@ class _Interruption:
     def _note(self, number, frame):
         self.asked = True
         signal.signal(signal.SIGINT, self.before)
-        os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
+        if sys.__stderr__:  # print may be at work, and must not be entered twice
+            with suppress(OSError):
+                os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
 
     def check(self):
         """Raise KeyboardInterrupt if Ctrl-C has been pressed."""

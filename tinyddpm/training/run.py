@@ -77,13 +77,7 @@ class Run:
     """
 
     def __init__(self, unet_config, config, dataset, folder):
-        check_dataset(dataset, unet_config.image_shape, unet_config.classes, config.batch)
-        outputs = 1 if config.loss == "simple" else 2
-        if unet_config.outputs != outputs:
-            raise ValueError(
-                f"loss {config.loss!r} of a U-Net with outputs={unet_config.outputs}: this loss "
-                f"wants outputs={outputs}, the second of which are learned variances"
-            )
+        self.check(unet_config, config, dataset)
         self.folder, self.dataset, self.xp = Path(folder), dataset, module_for(config.device)
         device = "cpu" if self.xp is np else "cuda"  # to go on where it began, see `resume`
         self.config = dataclasses.replace(config, device=device)
@@ -96,6 +90,19 @@ class Run:
         self.history = LossSecondMomentResampler(config.T)
         self.log = Log()
         self.saved_step = 0  # the step of the checkpoint
+
+    @staticmethod
+    def check(unet_config, config, dataset):
+        """ValueError that says what to change, unless a network like this can learn from it."""
+        check_dataset(dataset, unet_config.image_shape, unet_config.classes, config.batch)
+        outputs = 1 if config.loss == "simple" else 2
+        if unet_config.outputs != outputs:
+            raise ValueError(
+                f"loss {config.loss!r} of a U-Net with outputs={unet_config.outputs}: this loss "
+                f"wants outputs={outputs}, the second of which are learned variances"
+            )
+        SCHEDULES[config.schedule](config.T)
+        module_for(config.device)
 
     @property
     def step(self):
@@ -131,6 +138,7 @@ class Run:
         config = from_dict(TrainConfig, {**meta["train"], **changes})
         if config.steps < meta["step"]:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
+        module_for(config.device)  # refused before anything is fetched
         run = cls(unet_config, config, load_dataset(meta["data"]), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
             run.xp.asarray(checked_array(arrays, name, run.theta.shape, path))
@@ -142,22 +150,27 @@ class Run:
         return run
 
     def save(self):
-        """Write config.json, log.csv and checkpoint.npz, each whole or not at all."""
+        """Write config.json, log.csv and checkpoint.npz, each whole or not at all.
+
+        Raises     OSError if one of them could not be written; the checkpoint is tried in any case
+        """
         settings = {
             "data": self.dataset.name,
             "label_names": self.dataset.label_names,
             "unet": dataclasses.asdict(self.unet.config),
             "train": dataclasses.asdict(self.config),
         }
-        with atomic_write(self.folder / "config.json") as file:
-            file.write((json.dumps(settings, indent=2) + "\n").encode())
-        with atomic_write(self.folder / "log.csv") as file:
-            file.write(self.log.text().encode())
-        arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
-        arrays = {name: to_host(array) for name, array in arrays.items()}
-        arrays["history"] = self.history.losses
-        save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
-        self.saved_step = self.step
+        try:
+            with atomic_write(self.folder / "config.json") as file:
+                file.write((json.dumps(settings, indent=2) + "\n").encode())
+            with atomic_write(self.folder / "log.csv") as file:
+                file.write(self.log.text().encode())
+        finally:  # a log that cannot be replaced, as a spreadsheet has it open, is no great loss
+            arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
+            arrays = {name: to_host(array) for name, array in arrays.items()}
+            arrays["history"] = self.history.losses
+            save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
+            self.saved_step = self.step
 
 
 def read_run(path):
