@@ -18,11 +18,14 @@ On a GPU PyTorch takes channels last and TF32, a turn is several steps, memory i
 holds of the GPU's, and `busy` is the share of the time in which nvidia-smi saw the GPU at work.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
 import json
+import math
 import multiprocessing
 import platform
-import resource
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +65,11 @@ from tinyddpm import (
     to_host,
 )
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
+
 # fmt: off
 NETWORKS = {  # the U-Net, images a batch
     "a": (UNetConfig(base=32, multipliers=(1, 2, 2), blocks=2, attention_at=(14,)), 128),
@@ -77,12 +85,14 @@ STEPS = {"cpu": 1, "cuda": 20}  # in a turn
 
 def main():
     arguments = parse()
-    try:
-        arguments.device = "cpu" if module_for(arguments.device) is np else "cuda"
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    arguments.device = "cpu" if module_for(arguments.device) is np else "cuda"
     if arguments.profile and arguments.device == "cuda":
-        sys.exit("error: --profile measures layers on the CPU: leave out --device cuda")
+        raise ValueError("--profile measures layers on the CPU: leave out --device cuda")
+    for name in ("rounds", "workers"):
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"{name} of {getattr(arguments, name)}: use 1 or more")
+    if arguments.json:
+        console.check_folder(Path(arguments.json).parent)
     figures = {}
     try:
         for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
@@ -133,12 +143,17 @@ class Measured(Denoiser):
 
 
 def peak_memory():
+    """The most memory that this process has held, in bytes; not a number on Windows."""
+    if resource is None:
+        return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def ours(pipe, name, device, workers, micro_batch):
     """The life of the process that measures tinyddpm."""
+    from benchmark import Measured  # so that workers can import it: they know no main program
+
     unet_config, batch = NETWORKS[name]
     arrays = problem(name)
     data = Dataset("noise", np.zeros((batch, *unet_config.image_shape), np.uint8), np.zeros(batch))
@@ -246,7 +261,9 @@ class Player:
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe()
         self.process = context.Process(target=life, args=(there, *arguments))
+        ctrl_c = signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process will end it
         self.process.start()
+        signal.signal(signal.SIGINT, ctrl_c)
         there.close()
 
     def ask(self, task):
@@ -392,4 +409,4 @@ def timed_layers(times):
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

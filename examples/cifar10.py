@@ -13,7 +13,9 @@ put where. Batch files with other content than CIFAR-10's are used, too, but the
 cifar10-copy, so that nobody takes what it makes for CIFAR-10.
 """
 
-from training import Recipe, learn
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
+from training import Recipe, blank, learn
 
 from tinyddpm import TrainConfig, UNetConfig, cores, load_cifar10
 
@@ -36,4 +38,5 @@ PAPER = Recipe(
 )
 
 if __name__ == "__main__":
-    learn(__doc__, {"small": SMALL, "paper": PAPER}, load_cifar10)
+    recipes = {"small": SMALL, "paper": PAPER}
+    console.run(lambda: learn(__doc__, recipes, load_cifar10, blank("cifar10", 50_000, 32, 32, 3)))

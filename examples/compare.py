@@ -12,17 +12,16 @@ the first time and is kept with the data:
 The last line says what as many real digits, of the test images, would get.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
-import sys
 import time
 
 import numpy as np
 
 from tinyddpm import (
     DEVICES,
-    DataUnavailable,
     SamplingConfig,
-    WorkerDied,
     classifier_judge,
     cores,
     device_name,
@@ -42,25 +41,17 @@ CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:
 
 def main():
     arguments = parse()
-    try:
-        trained = load_trained(arguments.checkpoint).to(arguments.device)
-        if trained.data != "mnist" or not trained.can_guide:
-            raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
-        cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
-        if not 50 <= arguments.images <= 5000:
-            raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
+    trained = load_trained(arguments.checkpoint).to(arguments.device)
+    if trained.data != "mnist" or not trained.can_guide:
+        raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
+    cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
+    if not 50 <= arguments.images <= 5000:
+        raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
+    generator(arguments.seed, "noise")  # what cannot be is refused before anything is fetched
+    with trained.predictor(arguments.workers) as eps_model:
         train, test = (load_mnist(arguments.data_dir, split) for split in ("train", "test"))
-        with (
-            classifier_judge(train, arguments.data_dir, arguments.workers) as judge,
-            trained.predictor(arguments.workers) as eps_model,
-        ):
+        with classifier_judge(train, arguments.data_dir, arguments.workers) as judge:
             compare(trained, eps_model, cases, arguments, judge, test)
-    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
-        sys.exit(f"error: {error}")
-    except MemoryError:
-        sys.exit("error: out of memory: use fewer --images")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def parse():
@@ -127,4 +118,4 @@ def compare(trained, eps_model, cases, arguments, judge, test):
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main, "use fewer --images")

@@ -5,8 +5,9 @@ python examples/diagram.py --base 32 --blocks 2 --out mine.png     another one
 python examples/diagram.py --size paper                            Ho et al. 2020, CIFAR-10
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
-import sys
 
 from mnist import UNET
 
@@ -23,13 +24,10 @@ def main():
     parser.add_argument("--size", choices=SIZES, default="mnist", help="settings to begin with")
     add_flags(parser, UNET)
     arguments = parser.parse_args()
-    try:
-        config = with_flags(SIZES[arguments.size], arguments)
-        save_picture(unet_diagram(config), arguments.out)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    config = with_flags(SIZES[arguments.size], arguments)
+    save_picture(unet_diagram(config), arguments.out)
     print(arguments.out)
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

@@ -18,10 +18,11 @@ stands beside what as many training images get, which nothing real can beat but 
 Ctrl-C stops; the same command goes on with the samples that are there.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
 import dataclasses
 import hashlib
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +31,8 @@ from sample import chosen_sampling
 
 from tinyddpm import (
     DEVICES,
-    DataUnavailable,
     Progress,
     SamplingConfig,
-    WorkerDied,
     add_flags,
     atomic_write,
     classifier_judge,
@@ -82,31 +81,29 @@ CLASSIFIER = Measures(
 
 def main():
     arguments = parse()
+    trained = load_trained(arguments.checkpoint).to(arguments.device)
+    sampling = chosen_sampling(trained, arguments)
+    if arguments.images < 100:  # what cannot be is refused before anything is fetched
+        raise ValueError(f"images of {arguments.images}: use 100 or more")
+    train, test = (
+        load_dataset(trained.data, arguments.data_dir, split) for split in ("train", "test")
+    )
+    if arguments.images > len(train.images):
+        raise ValueError(f"images of {arguments.images}: use 100 to {len(train.images):,}")
+    folder = chosen_folder(trained, sampling, arguments)
     try:
-        trained = load_trained(arguments.checkpoint).to(arguments.device)
-        sampling = chosen_sampling(trained, arguments)
-        train, test = (
-            load_dataset(trained.data, arguments.data_dir, split) for split in ("train", "test")
-        )
-        if not 100 <= arguments.images <= len(train.images):
-            raise ValueError(f"images of {arguments.images}: use 100 to {len(train.images):,}")
-        folder = chosen_folder(trained, sampling, arguments)
         samples = drawn(trained, sampling, arguments, folder)
-        labels = asked(np.arange(len(samples)), trained.unet.config.classes)
-        with classifier_judge(train, arguments.data_dir, arguments.workers) as judge:
-            table = evaluated(samples, labels, train, test, judge, arguments.seed, folder)
-        text = f"{heading(trained, sampling, arguments)}\n\n{table}"
-        with atomic_write(folder / "evaluation.md") as file:
-            file.write(text.encode())
-        print(text)
-        print(f"This table and its pictures are in {folder}")
-    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
-        sys.exit(f"error: {error}")
-    except MemoryError:
-        sys.exit("error: out of memory: use fewer --images or --workers")
     except KeyboardInterrupt:
         print("stopped; the samples so far are kept, and the same command goes on with them")
-        sys.exit(130)
+        raise
+    labels = asked(np.arange(len(samples)), trained.unet.config.classes)
+    with classifier_judge(train, arguments.data_dir, arguments.workers) as judge:
+        table = evaluated(samples, labels, train, test, judge, arguments.seed, folder)
+    text = f"{heading(trained, sampling, arguments)}\n\n{table}"
+    with atomic_write(folder / "evaluation.md") as file:
+        file.write(text.encode())
+    print(text)
+    print(f"This table and its pictures are in {folder}")
 
 
 def parse():
@@ -332,4 +329,4 @@ def pairs(who, images, among, index, distance):
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main, "use fewer --images or --workers")

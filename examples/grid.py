@@ -7,7 +7,10 @@ noise schedule, Algorithm 1 (training) and Algorithm 2 (sampling) of Ho et al. 2
 printed says how many of the grids it draws are flawless checkerboards.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -26,6 +29,7 @@ from tinyddpm import (
     labelled_grid,
     learning_rate,
     module_for,
+    picture_format,
     predictor,
     random_generator,
     save_picture,
@@ -114,11 +118,18 @@ def main(path, steps=STEPS, count=200, device="auto"):
     print(f"{share:.0%} of {count} grids are flawless checkerboards; ten are in {path}")
 
 
-if __name__ == "__main__":
+def command_line():
+    """main() as the flags say."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", default="grid.png", help="the picture to write (grid.png)")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
     arguments = parser.parse_args()
+    picture_format(arguments.out)  # what cannot be is refused before the work begins
+    console.check_folder(Path(arguments.out).parent)
     main(arguments.out, device=arguments.device)
+
+
+if __name__ == "__main__":
+    console.run(command_line)

@@ -9,13 +9,15 @@ is paid for x_T .. x_1, and the distortion, paid for the image once x_1 is known
 how the image gets clearer while the bits come in: figure 5 of Ho et al. 2020.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
-import sys
+from pathlib import Path
+
+import numpy as np
 
 from tinyddpm import (
     DEVICES,
-    DataUnavailable,
-    WorkerDied,
     bits_per_dimension,
     bound_terms,
     cores,
@@ -25,6 +27,7 @@ from tinyddpm import (
     guided,
     load_dataset,
     load_trained,
+    log_variance,
     picture_format,
     rate_distortion,
     save_picture,
@@ -35,34 +38,32 @@ from tinyddpm import (
 
 def main():
     arguments = parse()
-    try:
-        trained = load_trained(arguments.checkpoint).to(arguments.device)
-        path = arguments.out or f"{trained.data}-likelihood.png"
-        picture_format(path)  # refuses what cannot be before the work begins
+    trained = load_trained(arguments.checkpoint).to(arguments.device)
+    path = arguments.out or f"{trained.data}-likelihood.png"
+    picture_format(path)  # what cannot be is refused here, before anything is fetched
+    console.check_folder(Path(path).parent)
+    if arguments.images < 1:
+        raise ValueError(f"images of {arguments.images}: use 1 or more")
+    steps = trained.schedule.T if arguments.steps is None else arguments.steps
+    schedule = trained.schedule.respaced(steps)
+    variance = arguments.variance or trained.variance
+    no_image = np.zeros((1, 1, 1, trained.unet.config.outputs - 1))
+    log_variance(variance, no_image, np.array([1]), trained.schedule)
+    rng = generator(arguments.seed, "noise", xp=trained.xp)
+    with trained.predictor(arguments.workers) as eps_model:
         x0, labels = unseen_images(trained, arguments)
-        steps = trained.schedule.T if arguments.steps is None else arguments.steps
-        schedule = trained.schedule.respaced(steps)
-        variance = arguments.variance or trained.variance
-        rng = generator(arguments.seed, "noise", xp=trained.xp)
-        with trained.predictor(arguments.workers) as eps_model:
-            predict = guided(eps_model, labels, null=None, weight=0)
-            terms = bound_terms(predict, x0, schedule, rng, variance)
-            result = bits_per_dimension(with_progress(terms, "counting bits", steps), x0, schedule)
-        print(
-            f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
-            f"{steps:,} steps, {variance} variances, on {device_name(trained.xp)}:\n"
-            f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
-            f"{result.distortion:.3f} distortion"
-        )
-        title = f"{trained.data}: {result.bits:.2f} bits per dimension"
-        path = arguments.out or free_path(path)
-        save_picture(rate_distortion(result.rates, result.errors, title), path)
-    except (ValueError, OSError, DataUnavailable, WorkerDied) as error:
-        sys.exit(f"error: {error}")
-    except MemoryError:
-        sys.exit("error: out of memory: use fewer --images")
-    except KeyboardInterrupt:
-        sys.exit(130)
+        predict = guided(eps_model, labels, null=None, weight=0)
+        terms = bound_terms(predict, x0, schedule, rng, variance)
+        result = bits_per_dimension(with_progress(terms, "counting bits", steps), x0, schedule)
+    print(
+        f"{trained.data}, after {trained.step:,} steps of training; {len(x0)} test images, "
+        f"{steps:,} steps, {variance} variances, on {device_name(trained.xp)}:\n"
+        f"at most {result.bits:.3f} bits per dimension, of which {result.rate:.3f} rate and "
+        f"{result.distortion:.3f} distortion"
+    )
+    title = f"{trained.data}: {result.bits:.2f} bits per dimension"
+    path = arguments.out or free_path(path)
+    save_picture(rate_distortion(result.rates, result.errors, title), path)
     print(f"how they come in: {path}")
 
 
@@ -86,11 +87,11 @@ def parse():
 def unseen_images(trained, arguments):
     """Images (N, H, W, C) that the model was not trained on, and their labels or None."""
     unseen = load_dataset(trained.data, arguments.data_dir, "test")
-    if not 1 <= arguments.images <= len(unseen.images):
+    if arguments.images > len(unseen.images):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
     labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None
     return trained.xp.asarray(to_model_range(unseen.images[: arguments.images])), labels
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main, "use fewer --images")

@@ -20,9 +20,11 @@ name none, and it cannot be fetched, the run says so and learns from digits draw
 folder and files are then called offline-digits.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import os
 
-from training import Recipe, learn
+from training import Recipe, blank, learn
 
 from tinyddpm import (
     DataUnavailable,
@@ -53,4 +55,5 @@ def load(folder):
 
 
 if __name__ == "__main__":
-    learn(__doc__, {"small": Recipe(UNET, TRAINING, EXPECT)}, load)
+    recipes = {"small": Recipe(UNET, TRAINING, EXPECT)}
+    console.run(lambda: learn(__doc__, recipes, load, blank("mnist", 60_000, 28, 28, 1)))

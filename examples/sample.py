@@ -21,9 +21,10 @@ library reads, with config.json and diffusion_pytorch_model.safetensors, such as
 google/ddpm-cifar10-32 of Hugging Face, which has CIFAR-10's by Ho et al. 2020.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,6 @@ import numpy as np
 from tinyddpm import (
     DEVICES,
     SamplingConfig,
-    WorkerDied,
     add_flags,
     cores,
     ddim,
@@ -65,22 +65,15 @@ FRAMES = 50  # of the moving picture, at most about
 
 def main():
     arguments = parse()
-    try:
-        trained = chosen_model(arguments).to(arguments.device)
-        sampling = chosen_sampling(trained, arguments)
-        rows = chosen_labels(trained, arguments)
-        path = chosen_path(trained.data, arguments)
-        with trained.predictor(arguments.workers) as eps_model:
-            artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
-            picture = getattr(artist, arguments.make)()
-        path = arguments.out or free_path(path)
-        (save_gif if arguments.make == "gif" else save_picture)(picture, path)
-    except (ValueError, OSError, WorkerDied) as error:
-        sys.exit(f"error: {error}")
-    except MemoryError:
-        sys.exit("error: out of memory: use a smaller --count")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    trained = chosen_model(arguments).to(arguments.device)
+    sampling = chosen_sampling(trained, arguments)
+    rows = chosen_labels(trained, arguments)
+    path = chosen_path(trained.data, arguments)
+    with trained.predictor(arguments.workers) as eps_model:
+        artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed)
+        picture = getattr(artist, arguments.make)()
+    path = arguments.out or free_path(path)
+    (save_gif if arguments.make == "gif" else save_picture)(picture, path)
     age = "" if trained.step is None else f", after {trained.step:,} steps of training"
     print(f"{trained.data}{age}, drawn on {device_name(trained.xp)}: {path}")
 
@@ -154,6 +147,7 @@ def chosen_path(data, arguments):
     path = arguments.out or f"{data}-{arguments.make}.{ending}"
     if (picture_format(path) == "GIF") != (ending == "gif"):
         raise ValueError(f"{path}: a picture of --make {arguments.make} wants the ending .{ending}")
+    console.check_folder(Path(path).parent)
     return path
 
 
@@ -220,4 +214,4 @@ class Artist:
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main, "use a smaller --count")

@@ -13,8 +13,9 @@ pixel        what one pixel of the output sees of the input
 attention    what a pixel asks for, at several times
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
-import sys
 from itertools import groupby
 from pathlib import Path
 
@@ -24,7 +25,6 @@ from PIL import Image
 from tinyddpm import (
     Attention,
     Axes,
-    DataUnavailable,
     GroupNorm,
     Layout,
     Schedule,
@@ -248,25 +248,22 @@ def main():
         arguments.names.insert(0, arguments.checkpoint)
         arguments.checkpoint = None
     names = arguments.names or [*ALONE, *(TRAINED if arguments.checkpoint else ())]
-    try:
-        if wrong := [name for name in names if name not in everything]:
-            raise ValueError(f"{wrong[0]} is no picture: choose from {', '.join(everything)}")
-        given = ()
-        if any(name in TRAINED for name in names):
-            if not arguments.checkpoint:
-                raise ValueError("this picture needs a trained network: name the folder of a run")
-            trained = load_trained(arguments.checkpoint)
-            data = load_dataset(trained.data, folder=arguments.data_dir)
-            given = trained, to_model_range(data.images[:16])
-        for name in names:
-            picture = everything[name](*(given if name in TRAINED else ()))
-            path = Path(arguments.out) / f"{name}.png"
-            save_picture(picture, path)
-            text = " ".join(everything[name].__doc__.split())
-            print(f"{path}\n    {text}\n")
-    except (ValueError, OSError, DataUnavailable) as error:
-        sys.exit(f"error: {error}")
+    if wrong := [name for name in names if name not in everything]:
+        raise ValueError(f"{wrong[0]} is no picture: choose from {', '.join(everything)}")
+    given = ()
+    if any(name in TRAINED for name in names):
+        if not arguments.checkpoint:
+            raise ValueError("this picture needs a trained network: name the folder of a run")
+        trained = load_trained(arguments.checkpoint)
+        data = load_dataset(trained.data, folder=arguments.data_dir)
+        given = trained, to_model_range(data.images[:16])
+    for name in names:
+        picture = everything[name](*(given if name in TRAINED else ()))
+        path = Path(arguments.out) / f"{name}.png"
+        save_picture(picture, path)
+        text = " ".join(everything[name].__doc__.split())
+        print(f"{path}\n    {text}\n")
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

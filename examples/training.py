@@ -1,5 +1,7 @@
 """What mnist.py and cifar10.py have in common: the command line of a training run."""
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
 import shlex
 import sys
@@ -9,7 +11,7 @@ from functools import partial
 import numpy as np
 
 from tinyddpm import (
-    DataUnavailable,
+    Dataset,
     Run,
     TrainConfig,
     UNetConfig,
@@ -35,21 +37,19 @@ class Recipe:
     expect: str
 
 
-def learn(description, recipes, load):
+def learn(description, recipes, load, like):
     """Train as the command line says, or say in one sentence why not.
 
     description    what --help says
     recipes        {size: Recipe}; the first one is taken unless --size names another
     load           load(data_dir) gives the Dataset of a new run
+    like           a `blank` Dataset as large as that: settings are tried on it before it is fetched
     """
     arguments, recipe = parse(description, recipes)
-    sys.stdout.reconfigure(line_buffering=True)  # in a pipe, too, every line is there at once
-    try:
-        run = resume(arguments, recipe) if arguments.resume else start(arguments, recipe, load)
-    except (ValueError, OSError, MemoryError, DataUnavailable) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    if arguments.resume:
+        run = resume(arguments, recipe)
+    else:
+        run = start(arguments, recipe, load, like)
     try:
         introduce(run)
         if not arguments.resume:
@@ -93,9 +93,17 @@ def parse(description, recipes):
     return parser.parse_args(), recipe
 
 
-def start(arguments, recipe, load):
+def blank(name, count, *shape):
+    """A Dataset of black images with ten labels, which takes no memory."""
+    images = np.broadcast_to(np.uint8(0), (count, *shape))
+    return Dataset(name, images, np.arange(count) % 10)
+
+
+def start(arguments, recipe, load, like):
     """A new run."""
     unet, training = with_flags(recipe.unet, arguments), with_flags(recipe.training, arguments)
+    Run.check(unet, training, like)
+    console.check_folder(arguments.out)
     dataset = load(arguments.data_dir)
     return Run.start(unet, training, dataset, f"{arguments.out}/{dataset.name}")
 

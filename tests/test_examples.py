@@ -1,6 +1,7 @@
 """The examples as a user runs them, at toy size, without a network."""
 
 import importlib.util
+import io
 import os
 import re
 import runpy
@@ -36,7 +37,7 @@ TOY = (
 ).split()
 
 
-def run(folder, script, *arguments, **environment):
+def run(folder, script, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **environment):
     """Run an example in a folder whose name has a space, cut off from any network and cache."""
     folder = folder / "a folder"
     folder.mkdir(exist_ok=True)
@@ -46,7 +47,7 @@ def run(folder, script, *arguments, **environment):
         **os.environ, "HOME": str(folder), "https_proxy": nowhere, "http_proxy": nowhere,
         "XDG_CACHE_HOME": str(folder / "cache"), "TINYDDPM_DATA": "", **environment,
     }  # fmt: skip
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes = {"stdout": stdout, "stderr": stderr}
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, start_new_session=True, **pipes
     )
@@ -137,9 +138,8 @@ def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
     long = ["--steps", "100000", *TOY[2:], "--every", "100000", "--out", "my runs"]
     process = run(tmp_path, "mnist.py", *long)
     log = tmp_path / "a folder/my runs/offline-digits/log.csv"
-    while not log.with_name("checkpoint.npz").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
+    while "Ctrl-C saves and stops" not in process.stdout.readline():
+        assert process.poll() is None, process.stderr.read()
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
     out, err = finish(process, code=130)
@@ -158,9 +158,11 @@ def call(tmp_path, monkeypatch):
     """Runs an example in this process, in an empty folder; no network can be reached."""
 
     def nobody(*arguments, **keywords):
+        call.asked = True
         raise OSError("nobody answers")
 
     def call(script, *arguments):
+        call.asked = False
         monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
         runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
 
@@ -177,7 +179,12 @@ def call(tmp_path, monkeypatch):
 MISTAKES = {
     "--base 8 --groups 5": "a level with 8 channels cannot be split into 5 groups",
     "--lr -1": "lr of -1.0: use a number above 0",
-    "--image-size 32 --attention-at 8": "offline-digits has images of shape (28, 28, 1)",
+    "--image-size 32 --attention-at 8": "mnist has images of shape (28, 28, 1)",
+    "--classes 5": "mnist has labels from 0 to 9, but the U-Net has 5 classes",
+    "--batch 70000": "a batch of 70000 from 60000 images",
+    "--loss vlb": "loss 'vlb' of a U-Net with outputs=1",
+    "--T 20 --schedule linear": "a linear schedule of 20 steps",
+    "--out /dev/null/runs": "--out: /dev/null is no folder that can be written to",
     "--base 8 --groups 0": "UNetConfig(",
     "--seed -1": "seed of -1: use 0 or more",
     "--batch 20000": "a batch of 20000 from 10000 images",
@@ -192,6 +199,7 @@ def test_mistakes_are_answered_with_one_sentence(call, tmp_path, arguments):
     with pytest.raises(SystemExit, match="error: " + re.escape(MISTAKES[arguments])) as error:
         call("mnist.py", *arguments.split())
     assert "\n" not in str(error.value) and not (tmp_path / "runs").exists()
+    assert not call.asked or arguments == "--batch 20000"  # nothing is fetched in vain
 
 
 @pytest.mark.parametrize("script", ["mnist.py", "cifar10.py"])
@@ -227,6 +235,93 @@ def test_a_mistake_leaves_no_traceback(tmp_path):
     assert err == "error: lr of -1.0: use a number above 0\n"
 
 
+PROGRAMS = [
+    path.name for path in (ROOT / "examples").glob("*.py") if "console.run" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("script", PROGRAMS)
+def test_ctrl_c_while_modules_are_imported_is_silent(tmp_path, script):
+    """The first one of them takes its time here."""
+    (tmp_path / "numpy.py").write_text("import time; print('here', flush=True); time.sleep(60)")
+    process = run(tmp_path, script, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert process.stdout.readline() == "here\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == -signal.SIGINT
+
+
+def test_examples_do_without_standard_streams(checkpoint, tmp_path):
+    """Closed by whoever starts them; files and pipes that are opened then get their numbers."""
+    words = [sys.executable, ROOT / "examples/sample.py", checkpoint, "--steps", "2"]
+    command = shlex.join(map(str, [*words, "--count", "1", "--workers", "2"]))
+    subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "offline-digits-grid.png").exists()
+
+
+def test_a_reader_that_goes_away_is_no_error(checkpoint, tmp_path):
+    """`python likelihood.py ... | head -c 0`: the work is done, in silence."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [str(checkpoint), *"--images 1 --steps 2 --workers 1".split()]
+    _, err = finish(run(tmp_path, "likelihood.py", *words, stdout=writer))
+    os.close(writer)
+    assert "Broken" not in err and "Exception" not in err
+    assert (tmp_path / "a folder/offline-digits-likelihood.png").exists()
+
+
+def test_ctrl_c_saves_when_nobody_reads_any_more(tmp_path):
+    """`python mnist.py 2>&1 | tee log`: Ctrl-C goes to both, and tee dies first."""
+    reader, writer = os.pipe()
+    long = ["--steps", "100000", *TOY[2:], "--every", "100000"]
+    process = run(tmp_path, "mnist.py", *long, stdout=writer, stderr=writer)
+    os.close(writer)
+    with open(reader) as lines:
+        while "loss" not in lines.readline():  # it has begun
+            assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    log = (tmp_path / "a folder/runs/offline-digits/log.csv").read_text().splitlines()
+    assert len(log) > 1
+
+
+def test_characters_that_a_terminal_lacks_are_replaced(tmp_path):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    out, _ = finish(run(tmp_path, "cifar10.py", "--help", **plain))
+    assert "photographs of 32 ? 32 pixels" in out
+
+
+class Cell(io.TextIOBase):
+    """Standard output in a notebook cell: it can be written to, and nothing else is promised."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+
+def test_an_example_runs_in_a_notebook(call, monkeypatch):
+    """plexe-ai/plexe#45: its stream cannot be reconfigured."""
+    cell = Cell()
+    monkeypatch.setattr(sys, "stdout", cell)
+    with pytest.raises(SystemExit, match="lr of -1.0"):
+        call("mnist.py", "--lr", "-1")
+    call("diagram.py")
+    assert cell.text == "unet.png\n" and sys.stdout is cell
+
+
+def test_warnings_are_sentences(tmp_path):
+    (tmp_path / "gap.py").write_text(
+        "import console, warnings\n"
+        "in_full = warnings.formatwarning\n"
+        "console.run(lambda: warnings.warn('mind the gap'))\n"
+        "assert warnings.formatwarning is in_full\n"
+    )
+    _, err = finish(run(tmp_path, tmp_path / "gap.py", PYTHONPATH=f"{ROOT / 'examples'}:{ROOT}"))
+    assert err == "warning: mind the gap\n"
+
+
 def test_help_names_every_setting(tmp_path):
     out, _ = finish(run(tmp_path, "mnist.py", "--help"))
     for flag in ("--resume FOLDER", "--data-dir", "--steps N", "--multipliers [N ...]", "--seed"):
@@ -235,7 +330,9 @@ def test_help_names_every_setting(tmp_path):
 
 
 def load(name):
-    """An example as a module."""
+    """An example as a module; what it imports stands beside it."""
+    if str(ROOT / "examples") not in sys.path:
+        sys.path.append(str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -464,6 +561,13 @@ MISUSES = {
     "sample.py --weights nothing": "there is no nothing: name the folder of a published network",
     "sample.py --weights RUN": "RUN is the folder of a run: leave out --weights",
     "benchmark.py --device cuda": "device 'cuda': CuPy is not there",
+    "grid.py --device cuda": "device 'cuda': CuPy is not there",
+    "grid.py --out a.txt": "a.txt: its ending names no kind of picture; use .png",
+    "grid.py --out /dev/null/a.png": "--out: /dev/null is no folder",
+    "sample.py RUN --out /dev/null/a.png": "--out: /dev/null is no folder",
+    "benchmark.py --rounds 0": "rounds of 0: use 1 or more",
+    "likelihood.py RUN --workers 0": "0 workers: use 1 or more",
+    "likelihood.py RUN --seed -1": "seed of -1: use 0 or more",
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
     "sample.py RUN --labels 10": "label 10: choose from 0 to 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
@@ -477,13 +581,14 @@ MISUSES = {
     "sample.py RUN --out a.psd": "a.psd: its ending names no kind of picture; use .png",
     "sample.py RUN --workers 0": "0 workers: use 1 or more",
     "sample.py RUN --seed -1": "seed of -1: use 0 or more",
-    "likelihood.py RUN --images 0": "images of 0: use 1 to 1,000",
+    "likelihood.py RUN --images 0": "images of 0: use 1 or more",
+    "likelihood.py RUN --images 1001": "images of 1001: use 1 to 1,000",
     "likelihood.py RUN --steps 0": "0 of 25 steps: choose from 2 to 25",
     "likelihood.py RUN --variance tiny": "variance 'tiny': choose from large, small, learned",
     "likelihood.py RUN --steps 1": "1 of 25 steps",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
     "evaluate.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
-    "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 to 10,000",
+    "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 or more",
     "evaluate.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
 }
 
@@ -494,6 +599,7 @@ def test_misuse_of_a_checkpoint_is_answered_with_one_sentence(call, checkpoint, 
     sentence = "error: " + MISUSES[command].replace("RUN", str(checkpoint))
     with pytest.raises(SystemExit, match=re.escape(sentence)):
         call(script, *arguments)
+    assert not call.asked
 
 
 def test_variances_that_were_not_learned_are_not_offered(tmp_path):
