@@ -44,7 +44,8 @@ def main():
     trained = load_trained(arguments.checkpoint).to(arguments.device)
     if trained.data != "mnist" or not trained.can_guide:
         raise ValueError(f"{arguments.checkpoint} is no model of MNIST that can be guided")
-    cases = [chosen_sampler(text, trained, arguments.guidance) for text in arguments.samplers]
+    samplers = arguments.samplers or usual_samplers(trained.schedule.T)
+    cases = [chosen_sampler(text, trained, arguments.guidance) for text in samplers]
     if not 50 <= arguments.images <= 5000:
         raise ValueError(f"images of {arguments.images}: use 50 to 5,000")
     generator(arguments.seed, "noise")  # what cannot be is refused before anything is fetched
@@ -61,9 +62,7 @@ def parse():
     )
     weight = SamplingConfig().guidance
     parser.add_argument("checkpoint", help="folder of a run on MNIST, or its checkpoint.npz")
-    parser.add_argument(
-        "--samplers", nargs="+", default=CASES, metavar="NAME:STEPS", help=f"({' '.join(CASES)})"
-    )
+    parser.add_argument("--samplers", nargs="+", metavar="NAME:STEPS", help=f"({' '.join(CASES)})")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="of each (200)")
     parser.add_argument("--guidance", type=float, default=weight, metavar="W", help=f"({weight})")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
@@ -73,26 +72,33 @@ def parse():
     return parser.parse_args()
 
 
+def usual_samplers(T):
+    """CASES, as far as a process of T steps has them."""
+    cases = (case.split(":") for case in CASES)
+    return list(dict.fromkeys(f"{name}:{min(int(steps), T)}" for name, steps in cases))
+
+
 def chosen_sampler(text, trained, guidance):
     """The SamplingConfig that NAME:STEPS stands for; ValueError if this model cannot have it."""
     name, _, steps = text.partition(":")
     if not steps.isdecimal():
         raise ValueError(f"--samplers {text}: write NAME:STEPS, such as dpm:20")
-    trained.schedule.respaced(int(steps))
-    return SamplingConfig(name, int(steps), guidance, trained.variance)
+    config = SamplingConfig(name, int(steps), guidance, trained.variance)
+    trained.schedule.respaced(config.steps)
+    return config
 
 
 def compare(trained, eps_model, cases, arguments, judge, test):
     """Print the table for these SamplingConfigs, a line as soon as it is known."""
-    classes, n = trained.unet.config.classes, arguments.images
-    labels = np.arange(n) % classes
+    null, n = trained.unet.config.classes, arguments.images
+    labels = np.resize(trained.labels, n)
     shape = (n, *trained.unet.config.image_shape)
     noise = generator(arguments.seed, "noise").standard_normal(shape, np.float32)
     noise = trained.xp.asarray(noise)
-    predict = guided(eps_model, labels, classes, arguments.guidance)
+    predict = guided(eps_model, labels, null, arguments.guidance)
 
     order = generator(arguments.seed, "order").permutation(len(test.labels))
-    drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in range(classes)]
+    drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in trained.labels]
     drawn = np.concatenate(drawn)  # as many real digits of each label
     real, _ = judge(np.delete(test.images, drawn, axis=0))
 

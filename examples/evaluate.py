@@ -96,7 +96,7 @@ def main():
     except KeyboardInterrupt:
         print("stopped; the samples so far are kept, and the same command goes on with them")
         raise
-    labels = asked(np.arange(len(samples)), trained.unet.config.classes)
+    labels = asked(np.arange(len(samples)), trained.labels)
     with classifier_judge(train, arguments.data_dir, arguments.workers) as judge:
         table = evaluated(samples, labels, train, test, judge, arguments.seed, folder)
     text = f"{heading(trained, sampling, arguments)}\n\n{table}"
@@ -142,9 +142,9 @@ def heading(trained, sampling, arguments):
     )
 
 
-def asked(numbers, classes):
+def asked(numbers, labels):
     """The labels of samples with these numbers, all in turn; None where there are no labels."""
-    return numbers % classes if classes else None
+    return np.asarray(labels)[numbers % len(labels)] if labels else None
 
 
 # The samples. Part k is a function of the model, the settings, the seed and k alone.
@@ -193,7 +193,7 @@ def kept(path, facts):
 def part(k, trained, eps_model, sampling, seed):
     """The sampler's Steps for PART images of all labels in turn."""
     config = trained.unet.config
-    labels = asked(np.arange(k * PART, (k + 1) * PART), config.classes)
+    labels = asked(np.arange(k * PART, (k + 1) * PART), trained.labels)
     noise = generator(seed, "noise", k).standard_normal((PART, *config.image_shape), np.float32)
     predict = guided(eps_model, labels, config.classes, sampling.guidance)
     rng = generator(seed, "sampling", k, xp=trained.xp)

@@ -110,7 +110,8 @@ def main(path, steps=STEPS, count=200, device="auto"):
 
     noise = rng.standard_normal((count, SIDE, SIDE, 1), np.float32)
     rows = [("noise", in_colour(to_host(noise[:10])))]
-    for t, x, _ in ancestral(predictor(model, theta), schedule, noise, rng):  # Algorithm 2
+    predict = predictor(model, theta, schedule)
+    for t, x, _ in ancestral(predict, schedule, noise, rng):  # Algorithm 2
         if t in (600, 400, 300, 200, 100, 0):
             rows.append((f"t = {t}", in_colour(to_host(x[:10]))))
     save_picture(labelled_grid(rows, scale=5), path)

@@ -89,7 +89,7 @@ def unseen_images(trained, arguments):
     unseen = load_dataset(trained.data, arguments.data_dir, "test")
     if arguments.images > len(unseen.images):
         raise ValueError(f"images of {arguments.images}: use 1 to {len(unseen.images):,}")
-    labels = unseen.labels[: arguments.images] if trained.unet.config.classes else None
+    labels = unseen.labels[: arguments.images] if trained.labels else None
     return trained.xp.asarray(to_model_range(unseen.images[: arguments.images])), labels
 
 

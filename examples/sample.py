@@ -113,31 +113,34 @@ def chosen_model(arguments):
 def chosen_sampling(trained, arguments):
     """The SamplingConfig that suits the model, changed by the flags."""
     default = SamplingConfig(variance=trained.variance)
+    default = dataclasses.replace(default, steps=min(default.steps, trained.schedule.T))
     if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)
     sampling = with_flags(default, arguments)
     trained.schedule.respaced(sampling.steps)
     if not trained.can_guide and (sampling.guidance or arguments.make == "guidance"):
         raise ValueError("this model was not trained with labels and without: use no guidance")
+    if arguments.make == "interpolation" and not trained.knows_null:
+        raise ValueError("this model was trained with labels only: make no interpolation")
     return sampling
 
 
 def chosen_labels(trained, arguments):
     """The label of each row of images, a list; None stands for no label."""
-    classes, names = trained.unet.config.classes, trained.label_names
+    known, names = trained.labels, trained.label_names
     if arguments.count < 1:
         raise ValueError(f"count of {arguments.count}: use 1 or more")
-    if not classes:
+    if not known:
         if arguments.labels:
             raise ValueError("this model was trained without labels: leave out --labels")
         return [None] * 8
     if arguments.labels is None:
-        return list(range(classes))
-    number = {str(n): n for n in range(classes)} | {name: n for n, name in enumerate(names)}
+        return list(known)
+    number = {str(n): n for n in known} | {names[n]: n for n in known if names}
     for label in arguments.labels:
         if label not in number:
-            or_names = f", or from {', '.join(names)}" if names else ""
-            raise ValueError(f"label {label}: choose from 0 to {classes - 1}{or_names}")
+            words = ", ".join(number) if len(number) < 30 else "those that it was trained on"
+            raise ValueError(f"label {label}: choose from {words}")
     return [number[label] for label in arguments.labels]
 
 

@@ -143,7 +143,7 @@ def flow(trained, images):
 def pixel(trained, images):
     """One pixel. The gradient of the output's middle pixel by the whole input: with much noise the
     network looks at everything to guess what is there, with little noise only nearby."""
-    t = np.array([50, 300, 600, 900])
+    t = shown_times(trained)
     eps = generator(0, "noise").standard_normal((len(t), *images.shape[1:]), np.float32)
     x_t = q_sample(np.repeat(images[:1], len(t), axis=0), t, eps, trained.schedule)
     tape = Tape(trained.theta, np.zeros_like(trained.theta))
@@ -157,7 +157,7 @@ def pixel(trained, images):
 def attention(trained, images):
     """Attention. Where one place in the middle of the image looks, in each layer of attention, in
     the order of the forward pass."""
-    t = np.array([50, 300, 600, 900])
+    t = shown_times(trained)
     eps = generator(0, "noise").standard_normal((len(t), *images.shape[1:]), np.float32)
     x_t = q_sample(np.repeat(images[:1], len(t), axis=0), t, eps, trained.schedule)
     tape = Listening(trained.theta, np.zeros_like(trained.theta))
@@ -173,6 +173,11 @@ def attention(trained, images):
         maps = maps.repeat(size, axis=1).repeat(size, axis=2)
         rows.append((f"layer {i}", 2 * maps / maps.max(axis=(1, 2), keepdims=True) - 1))
     return labelled_grid(rows, scale=3, head=[f"t = {time}" for time in t])
+
+
+def shown_times(trained):
+    """Four times of its process, from little noise to much."""
+    return np.maximum(1, np.round(trained.schedule.T * np.array([0.05, 0.3, 0.6, 0.9])).astype(int))
 
 
 class Listening(Tape):
@@ -255,6 +260,8 @@ def main():
         if not arguments.checkpoint:
             raise ValueError("this picture needs a trained network: name the folder of a run")
         trained = load_trained(arguments.checkpoint)
+        if not trained.knows_null:
+            raise ValueError("this model was trained with labels only: choose another run")
         data = load_dataset(trained.data, folder=arguments.data_dir)
         given = trained, to_model_range(data.images[:16])
     for name in names:

@@ -55,7 +55,12 @@ def learn(description, recipes, load, like):
         if not arguments.resume:
             print(recipe.expect)
         train(run)
-    except (OSError, WorkerDied, FloatingPointError) as error:
+    except FloatingPointError as error:
+        state = "is sound" if run.checkpoint_is_sound else "leads to the same"
+        sys.exit(
+            f"error: {error}; the checkpoint in {run.folder}, step {run.saved_step:,}, {state}"
+        )
+    except (OSError, WorkerDied) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved_step:,} in {run.folder}")
     except MemoryError:
         size = min(micro_batch_size(run.config.micro_batch, run.xp), run.config.batch)

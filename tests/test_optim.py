@@ -22,6 +22,16 @@ def test_adam_takes_three_hand_computed_steps():
     assert theta[0] == pytest.approx(0.98 + 0.01 * (0.029 / 0.271) / np.sqrt(v_hat))
 
 
+def test_adam_counts_a_step_of_a_long_vector_once():
+    """Vectors of more than 32,768 numbers are updated in parts, all of which take the same step."""
+    theta, one = np.ones(70_000), np.ones(1)
+    long, short = Adam(theta), Adam(one)
+    for gradient in (1.0, 0.1, -2.0):
+        long.update(theta, np.full(70_000, gradient), 0.01)
+        short.update(one, np.full(1, gradient), 0.01)
+    assert long.step == short.step == 3 and (theta == one).all()
+
+
 def test_adams_first_step_is_lr_whatever_the_gradient():
     theta = np.zeros(3)
     Adam(theta).update(theta, np.array([1e-3, -1.0, 1e3]), 0.01)

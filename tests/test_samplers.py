@@ -112,6 +112,20 @@ def test_ddim_with_eta_1_is_ancestral_with_the_small_variance(steps):
         assert np.allclose(one.x, other.x, atol=1e-9) and one.t == other.t
 
 
+@pytest.mark.parametrize("eta", [0.3, 0.7])
+def test_a_step_of_ddim_takes_the_share_eta_of_the_deviation(eta):
+    """Equation 16 has η on σ: σ² = η² β̃. With η in place of η² the two differ for 0 < η < 1."""
+    s = Schedule.linear(100).respaced(10)
+    x_T = np.random.default_rng(1).standard_normal((200, 3))
+    step = next(ddim(lambda x, t: 0.5 * x, s, x_T, np.random.default_rng(2), eta))
+    z = np.random.default_rng(2).standard_normal(x_T.shape)
+    x0_hat = ((x_T - np.sqrt(1 - s.alpha_bar[10]) * 0.5 * x_T) / s.alpha_bar[10] ** 0.5).clip(-1, 1)
+    eps_hat = (x_T - s.alpha_bar[10] ** 0.5 * x0_hat) / np.sqrt(1 - s.alpha_bar[10])
+    before, variance = s.alpha_bar[9], eta**2 * s.posterior_variance[10]
+    wanted = before**0.5 * x0_hat + np.sqrt(1 - before - variance) * eps_hat + variance**0.5 * z
+    assert step.t == 9 and np.allclose(step.x, wanted, rtol=1e-12)
+
+
 def ode_solution(s, mean, std, x_T, t):
     """x_t on the probability-flow curve through x_T, for data N(mean, std²) (Song et al. 2021)."""
     a_T, a = np.sqrt(s.alpha_bar[s.T]), np.sqrt(s.alpha_bar[t])

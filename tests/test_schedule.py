@@ -106,6 +106,16 @@ def test_respacing_keeps_both_ends_and_the_marginals(s, steps):
     assert np.allclose(respaced.log_beta[1:], np.log(respaced.beta[1:]))
 
 
+def test_respaced_times_are_those_of_the_papers_code():
+    """improved-diffusion and diffusers' "linspace" round 0 .. T - 1; ours count from 1."""
+    for T, steps in ((1000, 10), (1000, 20), (1000, 50), (1000, 28), (100, 12), (25, 7)):
+        stride, theirs = (T - 1) / (steps - 1), []
+        for i in range(steps):
+            theirs.append(round(i * stride))
+        assert Schedule.cosine(T).respaced(steps).times.tolist() == [0, *(1 + t for t in theirs)]
+    assert Schedule.linear().respaced(3).times.tolist() == [0, 1, 501, 1000]  # 499.5 to even: 500
+
+
 def test_respacing_twice_still_tells_the_original_times():
     respaced = Schedule.linear().respaced(100).respaced(10)
     assert respaced.times[-1] == 1000 and np.allclose(

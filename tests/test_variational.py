@@ -210,7 +210,8 @@ def test_the_bound_of_the_true_posterior_is_the_entropy(steps, rng):
     """Bytes from N(0.1, 0.15²), whose density is known: with the exact Gaussian of every step
     nothing is lost on the way, however many they are; with a fixed variance something is."""
     std, s = 0.15, Schedule.linear().respaced(steps)
-    x0 = to_model_range(np.clip(np.round((rng.normal(0.1, std, (2000, 50)) + 1) * 127.5), 0, 255))
+    near = np.clip(np.round((rng.normal(0.1, std, (2000, 50)) + 1) * 127.5), 0, 255)
+    x0 = to_model_range(near.astype(np.uint8))
     x0, step_of = x0.astype(float), {time: i for i, time in enumerate(s.times)}
 
     def result(variance):

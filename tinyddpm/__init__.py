@@ -13,6 +13,7 @@ from .data import (
 )
 from .device import DEVICES, array_module, cores, device_name, module_for, random_generator, to_host
 from .diffusion.likelihood import bits_per_dimension, bound_terms
+from .diffusion.predictors import guided, predictor
 from .diffusion.process import (
     log_variance,
     posterior_mean,
@@ -28,14 +29,13 @@ from .diffusion.samplers import (
     ddim_inversion,
     dpm_solver,
     final_images,
-    guided,
-    predictor,
     slerp,
 )
 from .diffusion.sampling import SamplingConfig, sample
 from .diffusion.schedule import Schedule
 from .diffusion.timesteps import LossSecondMomentResampler
 from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
+from .doors import NotFinite
 from .evaluation.distances import frechet_distance, inception_score, kernel_distance
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
@@ -44,6 +44,7 @@ from .files import atomic_write, free_path
 from .interop import (
     load_diffusers,
     load_scheduler,
+    load_variance,
     read_safetensors,
     save_diffusers,
     write_safetensors,
@@ -97,9 +98,10 @@ __all__ = [
     "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
     "inception_score", "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear",
     "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers", "load_mnist",
-    "load_published", "load_scheduler", "load_trained", "log_variance",
+    "load_published", "load_scheduler", "load_trained", "load_variance", "log_variance",
     "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
-    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "offline_digits", "Param",
+    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits",
+    "Param",
     "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall", "predictor",
     "prior_bits", "Progress", "q_sample", "random_generator", "rate_distortion",
     "read_safetensors", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import doors
 from ..randomness import generator
 
 
@@ -21,8 +22,13 @@ class Dataset(NamedTuple):
 
 
 def check_dataset(dataset, image_shape, classes, batch):
-    """ValueError unless a U-Net for images (H, W, C) with these classes can learn from it."""
-    count, *shape = dataset.images.shape
+    """The data set with labels of int64, if a U-Net for images (H, W, C) can learn from it.
+
+    Raises     ValueError if not, or if its labels are none of 0 to classes - 1
+    """
+    images, labels = np.asarray(dataset.images), np.asarray(dataset.labels)
+    dataset = dataset._replace(images=images, labels=labels)
+    count, *shape = images.shape
     if tuple(shape) != image_shape:
         raise ValueError(
             f"{dataset.name} has images of shape {tuple(shape)}, but the U-Net is for {image_shape}"
@@ -32,6 +38,10 @@ def check_dataset(dataset, image_shape, classes, batch):
             f"{dataset.name} has {count} images of {dataset.images.dtype} and "
             f"{len(dataset.labels)} labels: give bytes, and a label for each (0 if there are none)"
         )
+    if classes and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{dataset.name} has labels of {labels.dtype} {labels.shape}: give whole numbers (N,)"
+        )
     if classes and not 0 <= dataset.labels.min() <= dataset.labels.max() < classes:
         raise ValueError(
             f"{dataset.name} has labels from {dataset.labels.min()} to {dataset.labels.max()}, "
@@ -39,10 +49,15 @@ def check_dataset(dataset, image_shape, classes, batch):
         )
     if batch > count:
         raise ValueError(f"a batch of {batch} from {count} images: use a smaller batch")
+    return dataset._replace(labels=labels.astype(np.int64)) if classes else dataset
 
 
 def to_model_range(images):
-    """Bytes 0 .. 255 as float32 in [-1, 1]: x / 127.5 - 1 (Ho et al. 2020, section 3.3)."""
+    """Bytes 0 .. 255 as float32 in [-1, 1]: x / 127.5 - 1 (Ho et al. 2020, section 3.3).
+
+    Raises     ValueError for other numbers: of [0, 1] it would make -1 ... -0.992
+    """
+    images = doors.as_bytes(images)
     return images.astype(np.float32) / 127.5 - 1
 
 

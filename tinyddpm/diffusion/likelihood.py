@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import doors
 from ..device import to_host
+from .predictors import predict_x0
 from .process import log_variance, mean_of_each, posterior_mean, q_sample
-from .samplers import predict_x0
 from .variational import bound, prior_bits
 
 
@@ -30,6 +31,8 @@ def bound_terms(predict, x0, schedule, rng, variance="small"):
     Units      bits per dimension: natural logarithms, averaged over an image's numbers, by ln 2
     Source     Ho et al. 2020, equation 5 and section 4.3; Nichol & Dhariwal 2021, section 3
     """
+    (x0,) = doors.images(x0=x0)
+    doors.in_model_range(x0)
     for t in range(schedule.T, 0, -1):
         times = np.full(len(x0), t)
         x_t = q_sample(x0, times, rng.standard_normal(x0.shape, x0.dtype), schedule)
@@ -56,9 +59,15 @@ class Likelihood(NamedTuple):
 
 
 def bits_per_dimension(terms, x0, schedule):
-    """The `Likelihood` of images x0 (N, ...) from all that `bound_terms` yielded for them."""
+    """The `Likelihood` of images x0 (N, ...) from all that `bound_terms` yielded for them.
+
+    Raises     ValueError unless these are all terms of this schedule, t = T .. 1, and finite
+    """
     terms, prior = list(terms), float(prior_bits(x0, schedule).mean())
+    if [term.t for term in terms] != [*range(schedule.T, 0, -1)]:
+        raise ValueError(f"{len(terms)} terms of a bound of {schedule.T}: give all, t = T .. 1")
     bits = np.array([term.bits.mean(dtype=float) for term in terms])
+    doors.finite("bits", bits)
     rates = prior + np.concatenate([[0.0], np.cumsum(bits[:-1])])
     errors = 127.5 * np.sqrt([term.squared_error.mean() for term in terms])
     return Likelihood(rates[-1] + bits[-1], rates[-1], bits[-1], rates, errors)

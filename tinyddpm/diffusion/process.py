@@ -3,8 +3,9 @@
 Everywhere   a = √ᾱ_t and b = √(1 - ᾱ_t), so that x_t = a x0 + b eps and a² + b² = 1
 """
 
+from .. import doors
 from ..device import array_module
-from .schedule import extract, per_image
+from .schedule import extract, network_time, per_image
 
 PREDICTS = ("eps", "x0", "v")
 VARIANCES = ("large", "small", "learned")
@@ -29,7 +30,8 @@ def q_sample(x0, t, eps, schedule):
     Units      x0 in [-1, 1]; eps standard normal
     Source     Ho et al. 2020, equation 4
     """
-    a, b = _signal_and_noise(t, x0, schedule)
+    x0, eps = doors.images(x0=x0, eps=eps)
+    a, b = _signal_and_noise(doors.times(t, len(x0), schedule.T, first=0), x0, schedule)
     return a * x0 + b * eps
 
 
@@ -42,6 +44,8 @@ def target(x0, t, eps, schedule, predicts="eps"):
     Source     v: Salimans & Ho 2022, arXiv:2202.00512, section 4
     """
     _check(predicts)
+    x0, eps = doors.images(x0=x0, eps=eps)
+    t = doors.times(t, len(x0), schedule.T)
     if predicts != "v":
         return eps if predicts == "eps" else x0
     a, b = _signal_and_noise(t, x0, schedule)
@@ -59,7 +63,8 @@ def x0_and_eps(answer, x_t, t, schedule, predicts="eps"):
     Source     Ho et al. 2020, equation 15; Salimans & Ho 2022, appendix D
     """
     _check(predicts)
-    a, b = _signal_and_noise(t, x_t, schedule)
+    answer, x_t = doors.images(answer=answer, x_t=x_t)
+    a, b = _signal_and_noise(doors.times(t, len(x_t), schedule.T), x_t, schedule)
     if predicts == "eps":
         return (x_t - b * answer) / a, answer
     if predicts == "x0":
@@ -74,6 +79,8 @@ def posterior_mean(x0, x_t, t, schedule):
 
     Source     Ho et al. 2020, equation 7
     """
+    x0, x_t = doors.images(x0=x0, x_t=x_t)
+    t = doors.times(t, len(x0), schedule.T)
     x0_coef = extract(schedule.posterior_x0_coef, t, x0)
     x_t_coef = extract(schedule.posterior_x_t_coef, t, x_t)
     return x0_coef * x0 + x_t_coef * x_t
@@ -93,6 +100,8 @@ def log_variance(variance, v, t, schedule):
     """
     if variance not in VARIANCES:
         raise ValueError(f"variance {variance!r}: choose from {', '.join(VARIANCES)}")
+    (v,) = doors.images(v=v)
+    t = doors.times(t, len(v), schedule.T)
     if variance == "learned" and not v.shape[-1]:
         raise ValueError("this network has learned no variances: choose 'small' or 'large'")
     low, high = schedule.log_posterior_variance, schedule.log_beta
@@ -109,14 +118,17 @@ def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, pred
         loss_n = mean over an image's numbers of (ε_θ(x_t, t) - eps)²     x0, eps (N, ...)
         or with x0 or v in place of eps: see `target`                      loss, t, label (N,)
 
+    The model is told schedule.times[t], which is t unless the schedule is respaced.
+
     weight     (N,), 1/N unless given: the gradient is that of Σ weight_n loss_n
     Backward   dε_θ = 2 weight (ε_θ - eps) / (numbers of an image): the 2 is the square's, the
                division the mean's over an image, and the mean over the batch is in weight.
                Nothing is done on a tape without a gradient
     Source     Ho et al. 2020, equation 14 and Algorithm 1
     """
+    x0, eps = doors.images(x0=x0, eps=eps)
     x_t = q_sample(x0, t, eps, schedule)
-    answer = model.forward(x_t, t, tape, label)
+    answer = model.forward(x_t, network_time(t, x0, schedule), tape, label)
     if answer.shape != x0.shape:
         raise ValueError(f"an answer of shape {answer.shape} for images {x0.shape}: set outputs=1")
     error = answer - target(x0, t, eps, schedule, predicts)
@@ -127,7 +139,12 @@ def simple_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, pred
 
 def loss_weight(weight, like):
     """weight (N,) as (N, 1, ..., 1), like the images `like` (N, ...); 1/N if it is None."""
-    return 1 / len(like) if weight is None else per_image(weight, like)
+    if weight is None:
+        return 1 / len(like)
+    weight = per_image(weight, like)
+    if len(weight) != len(like):
+        raise ValueError(f"{len(weight)} weights for {len(like)} images: give one for each")
+    return weight
 
 
 def mean_of_each(x):

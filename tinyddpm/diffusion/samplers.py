@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import doors
 from ..device import array_module
-from ..nn.tape import Tape
-from .process import log_variance, posterior_mean, x0_and_eps
+from .predictors import ask, predict_x0
+from .process import log_variance, posterior_mean
 
 
 class Step(NamedTuple):
@@ -23,50 +24,6 @@ class Step(NamedTuple):
     t: int
     x: np.ndarray
     x0_hat: np.ndarray
-
-
-def predictor(model, theta, label=None):
-    """The model with these weights and labels as what samplers take: eps_hat = predict(x_t, t)."""
-    return lambda x_t, t: model.forward(x_t, t, Tape(theta), label)
-
-
-def guided(eps_model, label, null, weight):
-    """Classifier-free guidance as what samplers take: away from any image, towards the label's.
-
-        eps_hat = (1 + w) eps_θ(x_t, t, label) - w eps_θ(x_t, t, null)      w = weight
-
-    eps_model  eps_hat = eps_model(x_t, t, label), here called once with twice the batch
-    label      (N,); null is the null label that the model was trained with; w = 0: no guidance
-    A learned variance, in the channels after the image's, stays that of the label.
-    Source     Ho & Salimans 2022, arXiv:2207.12598, equation 6
-    """
-
-    def predict(x_t, t):
-        if not weight:
-            return eps_model(x_t, t, label)
-        n, channels = len(x_t), x_t.shape[-1]
-        both = eps_model(_join(x_t, x_t), _join(t, t), _join(label, null + 0 * label))
-        eps_hat = (1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]
-        return _join(eps_hat, both[:n, ..., channels:], axis=-1)
-
-    return predict
-
-
-def _join(a, b, axis=0):
-    return array_module(a).concatenate([a, b], axis)
-
-
-def predict_x0(predict, schedule, x, t):
-    """What the network sees in x (N, ...) at step t: (x0_hat, eps_hat, v).
-
-    x0_hat is clipped to [-1, 1], eps_hat the noise that goes with it, v (N, ...) what follows the
-    image's channels in the answer: nothing, unless variances are learned.
-    """
-    times = np.full(len(x), t)
-    answer = predict(x, schedule.times[times])
-    eps_hat, v = answer[..., : x.shape[-1]], answer[..., x.shape[-1] :]
-    x0_hat = x0_and_eps(eps_hat, x, times, schedule)[0].clip(-1, 1)
-    return x0_hat, x0_and_eps(x0_hat, x, times, schedule, "x0")[1], v
 
 
 def ancestral(predict, schedule, x_T, rng, variance="small"):
@@ -86,7 +43,7 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
             "more, or variance 'small', or another sampler",
             stacklevel=2,
         )
-    x = x_T
+    (x,) = doors.images(x_T=x_T)
     for t in range(schedule.T, 0, -1):
         x0_hat, _, v = predict_x0(predict, schedule, x, t)
         times = np.full(len(x), t)
@@ -108,7 +65,7 @@ def ddim(predict, schedule, x_T, rng=None, eta=0.0):
     """
     if not 0 <= eta <= 1 or (eta and rng is None):
         raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for all of it, and give an rng")
-    x = x_T
+    (x,) = doors.images(x_T=x_T)
     for t in range(schedule.T, 0, -1):
         x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)
         alpha_bar = float(schedule.alpha_bar[t - 1])
@@ -128,10 +85,10 @@ def ddim_inversion(predict, schedule, x0):
     smaller the difference. Nothing is clipped.
     Source     Song et al. 2020, section 4.3
     """
-    x = x0
+    (x,) = doors.images(x0=x0)
     signal, noise = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
     for t in range(1, schedule.T + 1):
-        eps_hat = predict(x, np.full(len(x), schedule.times[t]))[..., : x.shape[-1]]
+        eps_hat, _ = ask(predict, schedule, x, t)
         x0_hat = (x - float(noise[t - 1]) * eps_hat) / float(signal[t - 1])
         x = float(signal[t]) * x0_hat + float(noise[t]) * eps_hat
         yield Step(t, x, x0_hat)
@@ -149,7 +106,7 @@ def dpm_solver(predict, schedule, x_T):
     """
     a, b = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
     lambda_ = np.concatenate([[math.inf], np.log(a[1:] / b[1:])])
-    x, before, h_before = x_T, None, None
+    (x,), before, h_before = doors.images(x_T=x_T), None, None
     for t in range(schedule.T, 0, -1):
         x0_hat, _, _ = predict_x0(predict, schedule, x, t)
         h = float(lambda_[t - 1] - lambda_[t])
@@ -168,6 +125,7 @@ def slerp(a, b, share):
 
     Source     Song et al. 2020, section 5.3
     """
+    a, b = doors.images(a=a, b=b)
     cosine = float((a * b).sum() / ((a * a).sum() * (b * b).sum()) ** 0.5)
     angle = math.acos(min(max(cosine, -1), 1))
     if math.sin(angle) < 1e-6:
@@ -177,4 +135,7 @@ def slerp(a, b, share):
 
 def final_images(steps):
     """Run a sampler to its end; returns its images (N, ...)."""
-    return deque(steps, maxlen=1).pop().x
+    last = deque(steps, maxlen=1)
+    if not last:
+        raise ValueError("no steps: a sampler can be run only once")
+    return last.pop().x

@@ -1,9 +1,8 @@
 """Which sampler, with which settings."""
 
-import math
 from dataclasses import dataclass
 
-from ..config import check_choices, setting
+from ..config import FROM_0, FROM_2, SHARE, check, setting
 from .process import VARIANCES
 from .samplers import ancestral, ddim, dpm_solver
 
@@ -13,19 +12,15 @@ class SamplingConfig:
     """Sampling."""
 
     sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm"))
-    steps: int = setting(20, "sampling steps")
-    guidance: float = setting(1.5, "weight of classifier-free guidance, if there are labels")
+    steps: int = setting(20, "sampling steps", FROM_2)
+    guidance: float = setting(
+        1.5, "weight of classifier-free guidance, if there are labels", FROM_0
+    )
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
-    eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1")
+    eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
 
     def __post_init__(self):
-        check_choices(self)
-        if self.steps < 2:
-            raise ValueError(f"steps of {self.steps}: use 2 or more")
-        if not 0 <= self.guidance < math.inf:
-            raise ValueError(f"guidance of {self.guidance}: use 0 or more")
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta of {self.eta}: use 0 to 1")
+        check(self)
 
 
 def sample(config, predict, schedule, x_T, rng):

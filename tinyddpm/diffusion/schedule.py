@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 
+from .. import doors
 from ..device import array_module
 
 
@@ -18,8 +19,9 @@ class Schedule:
         posterior_x0_coef[t], posterior_x_t_coef[t]   what x_0 and x_t count in the posterior's mean
         log_beta[t], log_posterior_variance[t]   with log β̃_2 in place of log β̃_1 = log 0
         times[t]      the time step to tell the network: t itself, unless respaced
+        t_of[time]    the other way round: the t of which the network is told `time`
 
-    All tables are float64 NumPy arrays (T + 1,); see `to`.
+    All tables but the last are NumPy arrays (T + 1,), of float64 but for times; see `to`.
     Raises     ValueError unless every β is between 0 and 1; a warning if x_T still shows the image
     Source     Ho et al. 2020, equations 4 and 7; β̃_2 for β̃_1 as in its code
     """
@@ -41,6 +43,11 @@ class Schedule:
             np.log(self.posterior_variance[np.maximum(2, np.arange(1, self.T + 1))])
         )
         self.times = np.arange(self.T + 1) if times is None else np.asarray(times)
+        rises = self.times.shape == (self.T + 1,) and (np.diff(self.times, prepend=-1) > 0).all()
+        if not rises or self.times.dtype.kind not in "iu":
+            raise ValueError(f"times of {times}: give {self.T + 1} whole numbers that rise")
+        self.t_of = np.zeros(self.times[-1] + 1, int)
+        self.t_of[self.times] = np.arange(self.T + 1)
         signal = math.sqrt(self.alpha_bar[-1])
         if signal >= 0.01:
             warnings.warn(
@@ -60,6 +67,17 @@ class Schedule:
                 setattr(there, name, xp.asarray(table))
         return there
 
+    def index(self, told):
+        """The times t (N,) of which the network is told times[t] = `told` (N,).
+
+        Raises     ValueError for other times; on a GPU nobody looks
+        """
+        xp = array_module(self.t_of)
+        told = xp.asarray(told)
+        if xp is np and not np.isin(told, self.times[1:]).all():
+            raise ValueError(f"times {told}: this schedule has {self.times[1:]}")
+        return self.t_of[told]
+
     @classmethod
     def linear(cls, T=1000):
         """β rises in a straight line from 0.0001 to 0.02; both are scaled by 1000 / T.
@@ -68,7 +86,7 @@ class Schedule:
         Raises     ValueError if T is too small for that: 20 steps or fewer
         Source     Ho et al. 2020, section 4; scaling as in Nichol & Dhariwal 2021's code
         """
-        if T <= 20:
+        if doors.whole("T", T, 1) <= 20:
             raise ValueError(f"a linear schedule of {T} steps: use more than 20")
         return cls(np.linspace(1e-4, 0.02, T) * (1000 / T))
 
@@ -81,7 +99,7 @@ class Schedule:
         Raises     ValueError unless T >= 2
         Source     Nichol & Dhariwal 2021, equation 17
         """
-        if T < 2:
+        if doors.whole("T", T, 1) < 2:
             raise ValueError(f"a cosine schedule of {T} steps: use 2 or more")
         f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
         return cls(np.minimum(1 - f[1:] / f[:-1], 0.999))
@@ -93,11 +111,11 @@ class Schedule:
 
         The network is still told the original time, `times[i]`.
         Raises     ValueError unless 2 <= steps <= T
-        Source     Nichol & Dhariwal 2021, section 4
+        Source     Nichol & Dhariwal 2021, section 4; times as in its code, from 0 there
         """
-        if not 2 <= steps <= self.T:
+        if not 2 <= doors.whole("steps", steps, -math.inf) <= self.T:
             raise ValueError(f"{steps} of {self.T} steps: choose from 2 to {self.T}")
-        kept = np.concatenate([[0], np.linspace(1, self.T, steps).round().astype(int)])
+        kept = np.concatenate([[0], 1 + np.linspace(0, self.T - 1, steps).round().astype(int)])
         return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
 
 
@@ -113,6 +131,12 @@ def extract(table, t, like):
     """table[t] (N,) as (N, 1, ..., 1), on the device and with the precision of `like` (N, ...)."""
     xp = array_module(like)
     return per_image(xp.asarray(table)[xp.asarray(t)], like)
+
+
+def network_time(t, like, schedule):
+    """What a network is told (N,) of times t (N,): schedule.times[t], on the device of `like`."""
+    xp = array_module(like)
+    return xp.asarray(schedule.times)[xp.asarray(t)]
 
 
 def per_image(values, like):

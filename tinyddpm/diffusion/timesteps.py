@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .. import doors
+
 
 class LossSecondMomentResampler:
     """Draws t with a probability p_t that is proportional to the size of its recent losses.
@@ -34,5 +36,5 @@ class LossSecondMomentResampler:
 
     def update(self, t, losses):
         """Note the losses (N,) that were found at times t (N,)."""
-        for time, loss in zip(t, losses):
+        for time, loss in zip(doors.times(t, len(losses), len(self.losses)), losses):
             self.losses[time - 1] = [*self.losses[time - 1, 1:], loss]

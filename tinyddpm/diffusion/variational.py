@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import doors
 from ..device import array_module
 from .process import (
     log_variance,
@@ -19,7 +20,7 @@ from .process import (
     target,
     x0_and_eps,
 )
-from .schedule import extract, per_image
+from .schedule import extract, network_time, per_image
 
 HALF_BIN = 1 / 255  # a byte's share of [-1, 1], from its middle to its border
 SMALLEST = 1e-12  # no probability counts as less
@@ -43,6 +44,11 @@ def bound(x0, x_t, t, mean, log_sigma2, schedule):
     Units      bits per dimension: natural logarithms, mean over an image's numbers, divided by ln 2
     Source     Ho et al. 2020, equations 5 and 13; Nichol & Dhariwal 2021, equations 4 to 7
     """
+    x0, x_t, mean = doors.images(x0=x0, x_t=x_t, mean=mean)
+    (log_sigma2,) = doors.images(log_sigma2=log_sigma2)  # one for each number, or for each image
+    if np.broadcast_shapes(x0.shape, log_sigma2.shape) != x0.shape:
+        raise ValueError(f"log_sigma2 of shape {log_sigma2.shape} for images {x0.shape}")
+    doors.in_model_range(x0)
     where, first = array_module(x0).where, per_image(t, x0) == 1
     kl = _kl(posterior_mean(x0, x_t, t, schedule), t, mean, log_sigma2, schedule)
     decoder = _decoder(x0, mean, log_sigma2)
@@ -74,7 +80,7 @@ def _decoder(x0, mean, log_sigma2):
     cdf_plus, d_plus = xp.where(white, 1, cdf_plus), xp.where(white, 0, d_plus)
     cdf_minus, d_minus = xp.where(black, 0, cdf_minus), xp.where(black, 0, d_minus)
     p = cdf_plus - cdf_minus
-    counts = p.real > SMALLEST
+    counts = ~(p.real <= SMALLEST)  # NaN counts, too, and shows
     p = xp.where(counts, p, SMALLEST)
     d_mean = xp.where(counts, (d_plus - d_minus) * per_sigma / p, 0)
     d_log_sigma2 = xp.where(counts, (d_plus * plus - d_minus * minus) / (2 * p), 0)
@@ -86,7 +92,7 @@ def _normal_cdf(z):
 
     Φ(z) = (1 + tanh(u)) / 2,   u = √(2/π) (z + 0.044715 z³)
     """
-    tanh = array_module(z).tanh((2 / math.pi) ** 0.5 * (z + 0.044715 * z**3))
+    tanh = array_module(z).tanh((2 / math.pi) ** 0.5 * (z + 0.044715 * z * z * z))
     slope = (2 / math.pi) ** 0.5 * (1 + 3 * 0.044715 * z**2)
     return (1 + tanh) / 2, (1 - tanh * tanh) / 2 * slope
 
@@ -96,6 +102,7 @@ def prior_bits(x0, schedule):
 
     Source     Ho et al. 2020, equation 5
     """
+    (x0,) = doors.images(x0=x0)
     alpha_bar = float(schedule.alpha_bar[-1])
     nats = (alpha_bar * x0 * x0 - alpha_bar - math.log1p(-alpha_bar)) / 2
     return mean_of_each(nats) / math.log(2)
@@ -108,8 +115,9 @@ def vlb_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, predict
 
     Source     Nichol & Dhariwal 2021, equation 4 (L_vlb) and section 3.3
     """
+    x0, eps = doors.images(x0=x0, eps=eps)
     x_t = q_sample(x0, t, eps, schedule)
-    answer = model.forward(x_t, t, tape, label)
+    answer = model.forward(x_t, network_time(t, x0, schedule), tape, label)
     bits, d_answer, d_v = _bound_of(answer, x0, x_t, t, schedule, predicts)
     if tape.grad is not None:
         d_out = array_module(x0).concatenate([d_answer, d_v], axis=-1)
@@ -124,8 +132,9 @@ def hybrid_loss(model, x0, t, eps, schedule, tape, label=None, weight=None, pred
 
     Source     Nichol & Dhariwal 2021, equation 16 (L_hybrid)
     """
+    x0, eps = doors.images(x0=x0, eps=eps)
     x_t = q_sample(x0, t, eps, schedule)
-    answer = model.forward(x_t, t, tape, label)
+    answer = model.forward(x_t, network_time(t, x0, schedule), tape, label)
     bits, _, d_v = _bound_of(answer, x0, x_t, t, schedule, predicts)
     error = answer[..., : x0.shape[-1]] - target(x0, t, eps, schedule, predicts)
     share = 0.001 * schedule.T

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..config import setting
+from ..config import ABOVE_0, BELOW_1, COUNT, FROM_0, check, setting
 from ..data import to_model_range
 from ..device import array_module
 from ..nn.layers import Conv3x3, Dropout, GroupNorm, Linear, NormSiLU, SiLU
@@ -17,21 +17,22 @@ from ..randomness import generator
 class ClassifierConfig:
     """The classifier and its training."""
 
-    image_size: int = setting(28, "pixels a side")
-    image_channels: int = setting(1, "1 for grey, 3 for colours")
-    classes: int = setting(10, "how many labels there are")
-    base: int = setting(16, "channels of the first convolution")
-    features: int = setting(128, "numbers in the last hidden layer")
-    groups: int = setting(8, "groups of GroupNorm")
-    dropout: float = setting(0.3, "share of the features dropped in training")
-    shift: int = setting(2, "pixels that a training image is moved by, at most")
-    flips: bool = setting(False, "whether half of the training images are mirrored")
-    epochs: int = setting(3, "how often it sees every training image")
-    batch: int = setting(128, "images for each step")
-    lr: float = setting(2e-3, "learning rate after the warm-up")
-    seed: int = setting(0, "of everything that is random")
+    image_size: int = setting(28, "pixels a side", COUNT)
+    image_channels: int = setting(1, "1 for grey, 3 for colours", COUNT)
+    classes: int = setting(10, "how many labels there are", COUNT)
+    base: int = setting(16, "channels of the first convolution", COUNT)
+    features: int = setting(128, "numbers in the last hidden layer", COUNT)
+    groups: int = setting(8, "groups of GroupNorm", COUNT)
+    dropout: float = setting(0.3, "share of the features dropped in training", BELOW_1)
+    shift: int = setting(2, "pixels that a training image is moved by, at most", FROM_0)
+    flips: bool = setting(False, "whether half of the training images are mirrored", (False, True))
+    epochs: int = setting(3, "how often it sees every training image", COUNT)
+    batch: int = setting(128, "images for each step", COUNT)
+    lr: float = setting(2e-3, "learning rate after the warm-up", ABOVE_0)
+    seed: int = setting(0, "of everything that is random", FROM_0)
 
     def __post_init__(self):
+        check(self)
         if self.image_size % 4:
             raise ValueError(
                 f"images of {self.image_size} pixels a side: the classifier halves them twice, "

@@ -7,6 +7,8 @@ noisy for few images: a number says nothing without n and what real images get f
 
 import numpy as np
 
+from ..doors import finite
+
 CHUNK = 1000  # rows that are worked on at once
 
 
@@ -102,12 +104,10 @@ def inception_score(probabilities, splits=10):
 
 def checked_features(a, b):
     """Two sets of features as arrays; ValueError unless they can be compared."""
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = (finite("features", np.asarray(features)) for features in (a, b))
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise ValueError(
             f"features of shapes {a.shape} and {b.shape}: give (N, D) and (M, D), two images or "
             "more in each"
         )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("some features are not finite: the network that made them is broken")
     return a, b

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..doors import finite
 from ..progress import with_progress
 from .distances import checked_features
 
@@ -13,7 +14,14 @@ def nearest(images, among, title="nearest images"):
 
     Returns (index, distance), both (N,). Pixels or features, compared one by one; distances of
     bytes are exact, so that a copy's is 0. Memory does not grow with N · M.
+    Raises     ValueError unless both are bytes, or both finite numbers, and of the same shape
     """
+    kinds = {x.dtype.kind in "iu" for x in (finite("images", images), finite("images", among))}
+    if images.shape[1:] != among.shape[1:] or len(kinds) > 1:
+        raise ValueError(
+            f"images of {images.dtype} {images.shape} among {among.dtype} {among.shape}: give both "
+            "as bytes or both from -1 to 1, and of the same shape"
+        )
     a, b = images.reshape(len(images), -1), among.reshape(len(among), -1)
     index, squared = np.zeros(len(a), np.int64), np.full(len(a), np.inf)
     pairs = [(i, j) for i in _cuts(len(a), ROWS) for j in _cuts(len(b), COLUMNS)]

@@ -39,7 +39,10 @@ PROCESS = {
     "beta_start": 0.0001, "beta_end": 0.02, "trained_betas": None, "rescale_betas_zero_snr": False,
     "prediction_type": "epsilon", "variance_type": "fixed_small",
 }  # fmt: skip
-VARIANCES = ["fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log", "learned_range"]
+VARIANCES = {
+    "fixed_small": "small", "fixed_small_log": "small", "fixed_large": "large",
+    "fixed_large_log": "large", "learned_range": "learned",
+}  # fmt: skip
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")  # both have these defaults
 SCHEDULES = {"linear": "linear", "squaredcos_cap_v2": "cosine"}  # their names and ours
 PREDICTS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
@@ -115,7 +118,7 @@ def write_unet_config(config):
 def read_process(given):
     """T, schedule and predicts, as in TrainConfig, from the content of a scheduler_config.json.
 
-    What it says about sampling is left out: clipping, fixed variances, which steps to take.
+    What it says about sampling is left out: clipping, variances, which steps to take.
     Raises     ValueError that names the key if the process is none of ours
     """
     values, check = {**PROCESS, **given}, partial(_check, given, PROCESS)
@@ -135,6 +138,12 @@ def read_process(given):
         "schedule": SCHEDULES[values["beta_schedule"]],
         "predicts": PREDICTS[values["prediction_type"]],
     }
+
+
+def read_variance(given):
+    """What our samplers call the variances of a scheduler_config.json, or None if it says none."""
+    read_process(given)  # refuses what is not ours
+    return VARIANCES[given["variance_type"]] if "variance_type" in given else None
 
 
 def _check(given, defaults, key, suits, wanted):

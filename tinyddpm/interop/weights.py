@@ -14,7 +14,7 @@ import numpy as np
 from ..files import atomic_write
 from ..nn.unet import UNet
 from .safetensors import read_json, read_safetensors, write_safetensors
-from .settings import read_process, read_unet_config, write_unet_config
+from .settings import read_process, read_unet_config, read_variance, write_unet_config
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -78,13 +78,26 @@ def load_scheduler(path):
                Without one it is what diffusers takes by default: 1000 linear steps, eps
     Raises     OSError or ValueError as load_diffusers does
     """
+    return _of_scheduler(path, read_process)
+
+
+def load_variance(path):
+    """The variance with which a published network is sampled: "small", "large", "learned" or None.
+
+    None if its scheduler_config.json says none; path and Raises as for load_scheduler
+    """
+    return _of_scheduler(path, read_variance)
+
+
+def _of_scheduler(path, read):
+    """What `read` makes of the scheduler_config.json of a published network, or of none."""
     folder = _unet_folder(path)
     home = folder.parent if folder.name == "unet" else folder
     for place in (home, home / "scheduler"):
         if (place / "scheduler_config.json").exists():
             with _naming(place / "scheduler_config.json") as file:
-                return read_process(read_json(file.read_bytes()))
-    return read_process({})
+                return read(read_json(file.read_bytes()))
+    return read({})
 
 
 def _unet_folder(path):

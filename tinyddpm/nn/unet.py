@@ -2,42 +2,37 @@
 
 from dataclasses import dataclass
 
-from ..config import setting
+from .. import doors
+from ..config import BELOW_1, COUNT, FROM_0, FROM_2, Range, check, setting
 from .blocks import Stage
 from .condition import Condition
 from .layers import Concat, Conv3x3, GroupNorm, NormSiLU, UpsampleConv
 from .tape import NEARLY_ZERO, Layout
+
+EVEN = Range("an even number from 4 on", lambda x: x >= 4 and x % 2 == 0)
+OUTPUTS = Range("1, or 2 to learn variances, too", lambda x: x in (1, 2))
 
 
 @dataclass(frozen=True)
 class UNetConfig:
     """The U-Net. Settings that cannot work together raise a ValueError that says what to change."""
 
-    image_size: int = setting(28, "pixels a side")
-    image_channels: int = setting(1, "1 for grey, 3 for colours")
-    base: int = setting(32, "channels of the first level")
-    multipliers: tuple[int, ...] = setting((1, 2, 2), "channels of each level, in units of base")
-    blocks: int = setting(1, "residual blocks a level on the way down; up has one more")
-    attention_at: tuple[int, ...] = setting((7,), "sizes with attention after every block")
-    heads: int = setting(1, "heads of attention")
-    groups: int = setting(8, "groups of GroupNorm")
-    dropout: float = setting(0.0, "share of the numbers dropped in every residual block")
-    classes: int = setting(0, "how many labels there are; 0 for none")
-    outputs: int = setting(1, "answers for each number of the image; 2 to learn variances, too")
+    image_size: int = setting(28, "pixels a side", FROM_2)
+    image_channels: int = setting(1, "1 for grey, 3 for colours", COUNT)
+    base: int = setting(32, "channels of the first level", EVEN)
+    multipliers: tuple[int, ...] = setting((1, 2, 2), "channels of each level, in bases", COUNT)
+    blocks: int = setting(1, "residual blocks a level on the way down; up has one more", COUNT)
+    attention_at: tuple[int, ...] = setting((7,), "sizes with attention after every block", COUNT)
+    heads: int = setting(1, "heads of attention", COUNT)
+    groups: int = setting(8, "groups of GroupNorm", COUNT)
+    dropout: float = setting(0.0, "share of the numbers dropped in every residual block", BELOW_1)
+    classes: int = setting(0, "how many labels there are; 0 for none", FROM_0)
+    outputs: int = setting(1, "answers for each number; 2 to learn variances, too", OUTPUTS)
 
     def __post_init__(self):
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
-        object.__setattr__(self, "attention_at", tuple(self.attention_at))
-        counts = [self.image_size, self.image_channels, self.base, self.blocks, self.heads]
-        counts += [self.groups, len(self.multipliers), *self.multipliers]
-        if min(counts) < 1 or self.classes < 0:
-            raise ValueError(f"{self}: sizes and counts must be positive")
-        if self.base % 2 or self.base < 4:
-            raise ValueError(f"a base of {self.base} channels: use an even number from 4 on")
-        if self.outputs not in (1, 2):
-            raise ValueError(f"outputs of {self.outputs}: use 1, or 2 to learn variances, too")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"a dropout of {self.dropout}: use a share from 0 to below 1")
+        check(self)
+        if not self.multipliers:
+            raise ValueError("multipliers of (): give one for each level")
         for size in self.sizes[:-1]:
             if size % 2:
                 raise ValueError(
@@ -137,7 +132,7 @@ class UNet:
         self.conv_out = Conv3x3(layout, "conv_out", c, n_out, scale=NEARLY_ZERO)
 
     def forward(self, x_t, t, tape, label=None):
-        self._check(x_t, t, label)
+        x_t, t, label = self._check(x_t, t, label, tape)
         emb = self.condition.forward(t, label, tape)
         h = self.conv_in.forward(x_t, tape)
         skips = [h]
@@ -187,14 +182,18 @@ class UNet:
         self.condition.backward(demb, tape)
         return dx_t
 
-    def _check(self, x_t, t, label):
+    def _check(self, x_t, t, label, tape):
+        """x_t, t and label as `doors` gives them; ValueError for what cannot be asked."""
+        (x_t,) = doors.images(x_t=x_t)
         if x_t.shape[1:] != self.config.image_shape:
             wanted = ", ".join(map(str, self.config.image_shape))
             raise ValueError(f"images of shape {x_t.shape}: this U-Net wants (N, {wanted})")
-        for name, per_image in (("t", t), ("label", label)):
-            if per_image is not None and per_image.shape != x_t.shape[:1]:
-                raise ValueError(
-                    f"{name} of shape {per_image.shape} for {len(x_t)} images: give one for each"
-                )
+        (theta,) = doors.images(theta=tape.theta)
+        if theta.shape != (self.layout.size,):
+            raise ValueError(f"theta of shape {theta.shape}: give {self.layout.size:,} weights")
+        t = doors.times(t, len(x_t))
         if label is not None and not self.config.classes:
             raise ValueError("labels for a U-Net without classes: leave them out, or set classes")
+        if label is not None:
+            label = doors.labels(label, len(x_t), self.config.classes)
+        return x_t, t, label

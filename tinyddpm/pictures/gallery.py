@@ -7,8 +7,9 @@ import numpy as np
 
 from ..data import to_model_range
 from ..device import to_host
+from ..diffusion.predictors import guided
 from ..diffusion.process import q_sample, x0_and_eps
-from ..diffusion.samplers import final_images, guided
+from ..diffusion.samplers import final_images
 from ..diffusion.sampling import SamplingConfig, sample
 from ..evaluation.spectrum import power_spectrum, spectral_excess
 from ..progress import with_progress
@@ -74,7 +75,8 @@ def _sample_path(run, name):
 
 
 def _grid(run, images):
-    return named_grid(images, COLUMNS, run.dataset.label_names if run.unet.config.classes else ())
+    names = run.dataset.label_names
+    return named_grid(images, COLUMNS, [names[label] for label in run.learned_labels if names])
 
 
 def _draw_loss(run):
@@ -102,9 +104,9 @@ def _spectrum(run, images):
 
 def _noise_and_labels(run):
     """The noise (N, H, W, C) and labels (N,) or None that all samples of a run are made of."""
-    unet = run.unet.config
-    labels = np.repeat(np.arange(unet.classes), COLUMNS) if unet.classes else None
-    shape = (len(labels) if unet.classes else ROWS * COLUMNS, *unet.image_shape)
+    known = run.learned_labels
+    labels = np.repeat(known, COLUMNS) if known else None
+    shape = (COLUMNS * (len(known) or ROWS), *run.unet.config.image_shape)
     noise = generator(run.config.seed, "noise").standard_normal(shape, run.theta.dtype)
     return run.xp.asarray(noise), labels
 
@@ -113,7 +115,7 @@ def _sampling(run, workers, check):
     """The sampler's Steps, with a progress line; `check()` may stop it."""
     noise, labels = _noise_and_labels(run)
     config = replace(SAMPLING, steps=min(SAMPLING.steps, run.schedule.T))
-    weight = config.guidance if labels is not None and run.config.drops_labels else 0
+    weight = config.guidance if labels is not None and run.config.label_drop else 0
     predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
     rng = generator(run.config.seed, "sampling", xp=run.xp)
     steps = sample(config, predict, run.schedule, noise, rng)
@@ -129,13 +131,13 @@ def _eps_model(run, workers):
 
 def _forward_process(run, workers):
     """Three images under more and more noise, and below each what the network sees in it."""
-    t = np.array([round(share * run.schedule.T) for share in FORWARD])
+    t = np.array([max(1, round(share * run.schedule.T)) for share in FORWARD])
     rng = generator(run.config.seed, "forward", xp=run.xp)
     rows = []
     for image, label in zip(run.images[:3], run.dataset.labels[:3]):
         x0 = to_model_range(image[None]).repeat(len(t), axis=0)
         x_t = q_sample(x0, t, rng.standard_normal(x0.shape, x0.dtype), run.schedule)
-        label = np.full(len(t), label) if run.unet.config.classes else None
+        label = np.full(len(t), label) if run.learned_labels else None
         eps_hat = _eps_model(run, workers)(x_t, t, label)[..., : x0.shape[-1]]
         x0_hat, _ = x0_and_eps(eps_hat, x_t, t, run.schedule)
         rows.append(("x_t", run.xp.concatenate([x0[:1], x_t])))

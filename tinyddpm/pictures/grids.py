@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from .. import doors
 from ..device import to_host
 from ..files import atomic_write
 
@@ -14,14 +15,27 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 def to_bytes(images):
-    """Images in [-1, 1] as bytes, rounded: what the screen shows."""
-    return np.clip(to_host(images) * 127.5 + 128, 0, 255).astype(np.uint8)
+    """Images in [-1, 1] as bytes, rounded: what the screen shows.
+
+    Raises     NotFinite if there is a number that no screen can show
+    """
+    (images,) = doors.images(images=images)
+    images = doors.finite("images", to_host(images))
+    return np.clip(images * 127.5 + 128, 0, 255).astype(np.uint8)
 
 
 def image_grid(images, columns, scale=2):
-    """Images (N, H, W, 1 or 3) in [-1, 1], row by row, as one Pillow image `scale` times as big."""
+    """Images (N, H, W, C) in [-1, 1], row by row, as one Pillow image `scale` times as big.
+
+    One channel is grey, three are colours; any other number of them stands side by side, each grey.
+    """
     pixels = to_bytes(images)
+    if pixels.ndim != 4:
+        raise ValueError(f"images of shape {pixels.shape}: give them as (N, H, W, C)")
     n, h, w, c = pixels.shape
+    if c not in (1, 3):
+        pixels, w, c = pixels.transpose(0, 1, 3, 2).reshape(n, h, c * w, 1), c * w, 1
+    columns, scale = doors.whole("columns", columns, 1), doors.whole("scale", scale, 1)
     rows = math.ceil(n / columns)
     sheet = np.full((rows * (h + GAP) + GAP, columns * (w + GAP) + GAP, c), 60, np.uint8)
     for i in range(n):
@@ -56,6 +70,8 @@ def named_grid(images, columns, names=()):
     if not names:
         return image_grid(images, columns)
     rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    if len(names) != len(rows):
+        raise ValueError(f"{len(names)} names for {len(rows)} rows of images: give one for each")
     return labelled_grid(list(zip(names, rows)))
 
 

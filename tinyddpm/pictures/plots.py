@@ -5,6 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..doors import finite
 from .grids import INK, PAPER
 
 FAINT, DOTS, CURVE, DATA = (215, 215, 215), (150, 170, 200), (200, 60, 30), (60, 90, 150)
@@ -58,10 +59,10 @@ class Axes:
 def loss_curve(losses, title="", size=(720, 400)):
     """The loss of every step and its moving average, on a logarithmic axis, as a Pillow image.
 
-    losses     (steps,), positive; the axis goes from the smallest to the largest average
+    losses     (steps,), finite; the axis goes from the smallest to the largest average
     """
     image = Image.new("RGB", size, PAPER)
-    losses = np.asarray(losses, float)
+    losses = np.maximum(finite("losses", np.asarray(losses, float)), 1e-12)  # it has no 0
     average, steps = smooth(losses), np.arange(1, len(losses) + 1)
     heights = average.min() * 0.8, average.max() * 1.1
     box = (62, 34, size[0] - 18, size[1] - 52)
@@ -77,13 +78,13 @@ def spectrum(samples, data, title="", size=(720, 400)):
     A grid in the samples is a peak: in the middle of the axis for a period of four pixels.
     """
     image = Image.new("RGB", size, PAPER)
-    f = np.arange(1, len(data))
-    both = np.concatenate([samples[1:], data[1:]])
+    f = data.frequency[1:]
+    both = np.concatenate([samples.power[1:], data.power[1:]])
     box = (78, 34, size[0] - 18, size[1] - 52)
     heights = both.min() * 0.8, both.max() * 1.25
-    axes = Axes(image, box, (0, f[-1]), heights, "cycles in an image", title, log=True)
-    axes.curve(f, data[1:], DATA)
-    axes.curve(f, samples[1:])
+    axes = Axes(image, box, (0, 0.5), heights, "cycles per pixel", title, log=True)
+    axes.curve(f, data.power[1:], DATA)
+    axes.curve(f, samples.power[1:])
     for row, (text, color) in enumerate((("data", DATA), ("samples", CURVE))):
         place = box[2] - 8, box[1] + 8 + 18 * row
         axes.draw.text(place, text, color, axes.font, anchor="rt")
@@ -97,6 +98,7 @@ def rate_distortion(rate, distortion, title=""):
                        squared error of the image seen so far, in units of a byte
     Source     Ho et al. 2020, figure 5
     """
+    rate, distortion = finite("rate", rate), finite("distortion", distortion)
     steps = np.arange(len(rate))
     panels = (
         (steps, distortion, "steps T - t", "distortion (RMSE, of 255)"),
@@ -107,7 +109,7 @@ def rate_distortion(rate, distortion, title=""):
     ImageDraw.Draw(image).text((56, 12), title, INK, ImageFont.load_default(size=13))
     for i, (x, y, x_name, y_name) in enumerate(panels):
         box = (340 * i + 56, 74, 340 * i + 320, 310)
-        axes = Axes(image, box, (0, max(x)), (0, 1.05 * max(y)), x_name, y_name)
+        axes = Axes(image, box, (0, max(x) or 1), (0, 1.05 * max(y) or 1), x_name, y_name)
         axes.curve(x, y)
     return image
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..data import to_model_range
 from ..device import array_module
-from ..diffusion.process import x0_and_eps
+from ..diffusion.predictors import predictor
 from ..diffusion.schedule import Schedule
 from ..diffusion.variational import LOSSES
 from ..nn.tape import Tape
@@ -38,12 +38,5 @@ class Denoiser:
         return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
 
     def predict(self, theta, x_t, t, label):
-        """eps_hat for a part of the images that are being sampled; v after it, if it is learned.
-
-        At t = T, where hardly anything is left of x0, the way from another answer to eps and back
-        costs x0 a few thousandths in float32; the first step of a sampler does not mind.
-        """
-        answer, channels = self.unet.forward(x_t, t, Tape(theta), label), x_t.shape[-1]
-        prediction, v = answer[..., :channels], answer[..., channels:]
-        _, eps_hat = x0_and_eps(prediction, x_t, t, self.schedule, self.config.predicts)
-        return array_module(x_t).concatenate([eps_hat, v], axis=-1)
+        """eps_hat for a part of the images that are being sampled: see `predictor`."""
+        return predictor(self.unet, theta, self.schedule, self.config.predicts, label)(x_t, t)

@@ -39,8 +39,8 @@ class Log:
         for step, loss, length, lr in zip(steps, losses, lengths, rates):
             if not math.isfinite(loss + length):
                 raise FloatingPointError(
-                    f"step {step}: the loss is {loss}, the gradient's length {length}; the last "
-                    "checkpoint is sound, but start a new run with a smaller learning rate"
+                    f"step {step}: the loss is {loss}, the gradient's length {length}; start a new "
+                    "run with a smaller learning rate"
                 )
             self.rows.append(f"{step},{loss:.6g},{length:.6g},{lr:.6g}")
         return losses

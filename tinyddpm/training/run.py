@@ -2,68 +2,55 @@
 
 import dataclasses
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..config import check_choices, from_dict, setting
+from ..config import ABOVE_0, COUNT, FROM_0, SHARE, Range, check, from_dict, setting
 from ..data import check_dataset
 from ..device import DEVICES, module_for, to_host
 from ..diffusion.process import PREDICTS
 from ..diffusion.schedule import SCHEDULES
 from ..diffusion.timesteps import LossSecondMomentResampler
 from ..diffusion.variational import LOSSES
+from ..doors import finite
 from ..files import atomic_write
 from ..nn.optim import Adam
 from ..nn.unet import UNet, UNetConfig
 from ..randomness import generator
 from .log import Log
 
+TIMES = Range("2 to 100,000", lambda T: 2 <= T <= 100_000)
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Training. The defaults are those of Ho et al. 2020, appendix B, for CIFAR-10."""
 
-    steps: int = setting(800_000, "batches to learn from")
-    batch: int = setting(128, "images a step")
-    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU")
-    lr: float = setting(2e-4, "learning rate after the warm-up")
-    lr_end: float = setting(1.0, "share of it that is left at the end, down a cosine; 1 stays")
-    warmup: int = setting(5000, "steps in which the learning rate rises")
-    clip: float = setting(1.0, "largest length of a gradient")
-    ema_decay: float = setting(0.9999, "decay of the moving average of the weights")
-    flips: float = setting(0.0, "share of the images that are mirrored")
-    label_drop: float = setting(0.1, "share of the labels replaced by the null label")
-    T: int = setting(1000, "steps of the diffusion process")
+    steps: int = setting(800_000, "batches to learn from", COUNT)
+    batch: int = setting(128, "images a step", COUNT)
+    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU", FROM_0)
+    lr: float = setting(2e-4, "learning rate after the warm-up", ABOVE_0)
+    lr_end: float = setting(
+        1.0, "share of it that is left at the end, down a cosine; 1 stays", SHARE
+    )
+    warmup: int = setting(5000, "steps in which the learning rate rises", FROM_0)
+    clip: float = setting(1.0, "largest length of a gradient", ABOVE_0)
+    ema_decay: float = setting(0.9999, "decay of the moving average of the weights", SHARE)
+    flips: float = setting(0.0, "share of the images that are mirrored", SHARE)
+    label_drop: float = setting(0.1, "share of the labels replaced by the null label", SHARE)
+    T: int = setting(1000, "steps of the diffusion process", TIMES)
     schedule: str = setting("linear", "how the noise grows in them", tuple(SCHEDULES))
     predicts: str = setting("eps", "what the network answers with", PREDICTS)
     loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
-    every: int = setting(500, "steps between pictures; a checkpoint is written then, too")
-    seed: int = setting(0, "same seed and workers, same run")
-    workers: int = setting(1, "processes to train with on a CPU, at most one an image")
+    every: int = setting(500, "steps between pictures; a checkpoint is written then, too", COUNT)
+    seed: int = setting(0, "same seed and workers, same run", FROM_0)
+    workers: int = setting(1, "processes to train with on a CPU, at most one an image", COUNT)
     device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICES)
 
     def __post_init__(self):
-        check_choices(self)
-        for name in ("steps", "batch", "every", "workers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} of {getattr(self, name)}: use 1 or more")
-        for name in ("micro_batch", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} of {getattr(self, name)}: use 0 or more")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} of {getattr(self, name)}: use a number above 0")
-        for name in ("lr_end", "ema_decay", "flips", "label_drop"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} of {getattr(self, name)}: use a number from 0 to 1")
-
-    @property
-    def drops_labels(self):
-        """Whether labels and the null label are both trained, as guidance needs them."""
-        return 0 < self.label_drop < 1
+        check(self)
 
 
 class Run:
@@ -77,7 +64,7 @@ class Run:
     """
 
     def __init__(self, unet_config, config, dataset, folder):
-        self.check(unet_config, config, dataset)
+        dataset = self.check(unet_config, config, dataset)
         self.folder, self.dataset, self.xp = Path(folder), dataset, module_for(config.device)
         device = "cpu" if self.xp is np else "cuda"  # to go on where it began, see `resume`
         self.config = dataclasses.replace(config, device=device)
@@ -93,8 +80,9 @@ class Run:
 
     @staticmethod
     def check(unet_config, config, dataset):
-        """ValueError that says what to change, unless a network like this can learn from it."""
-        check_dataset(dataset, unet_config.image_shape, unet_config.classes, config.batch)
+        """The data set with int64 labels; ValueError if a network like this cannot learn from it."""
+        shape, classes = unet_config.image_shape, unet_config.classes
+        dataset = check_dataset(dataset, shape, classes, config.batch)
         outputs = 1 if config.loss == "simple" else 2
         if unet_config.outputs != outputs:
             raise ValueError(
@@ -103,11 +91,24 @@ class Run:
             )
         SCHEDULES[config.schedule](config.T)
         module_for(config.device)
+        return dataset
 
     @property
     def step(self):
         """How many steps have been done."""
         return self.adam.step
+
+    @property
+    def learned_labels(self):
+        """The labels that the U-Net learns, a list: those of the data, unless all are dropped."""
+        if not self.unet.config.classes or self.config.label_drop == 1:
+            return []
+        return np.unique(self.dataset.labels).tolist()
+
+    @property
+    def checkpoint_is_sound(self):
+        """Whether the weights of the checkpoint have been tried: the step after it had a loss."""
+        return bool(self.log.rows) and int(self.log.rows[-1].split(",")[0]) > self.saved_step
 
     @classmethod
     def start(cls, unet_config, config, dataset, folder):
@@ -157,6 +158,7 @@ class Run:
         settings = {
             "data": self.dataset.name,
             "label_names": self.dataset.label_names,
+            "learned_labels": self.learned_labels,
             "unet": dataclasses.asdict(self.unet.config),
             "train": dataclasses.asdict(self.config),
         }
@@ -187,8 +189,11 @@ def read_run(path):
 
 
 def checked_array(arrays, name, shape, path):
-    """The array `name` of a checkpoint; ValueError unless it has the shape that is wanted."""
+    """The array `name` of a checkpoint; ValueError unless it has the shape that is wanted.
+
+    Raises     NotFinite for weights or moments that are no numbers
+    """
     if name not in arrays or arrays[name].shape != shape:
         came = arrays[name].shape if name in arrays else "nothing"
         raise ValueError(f"{path}: {name} should have the shape {shape}, but {came} came")
-    return arrays[name]
+    return arrays[name] if name == "history" else finite(f"{path}: {name}", arrays[name])

@@ -7,20 +7,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .. import doors
 from ..config import from_dict
 from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
-from ..interop import load_diffusers, load_scheduler
+from ..interop import load_diffusers, load_scheduler, load_variance
 from ..nn.unet import UNet, UNetConfig
 from ..workers import Workers
 from .denoiser import Denoiser
 from .run import TrainConfig, checked_array, read_run
 
+TRAINED_FOR = {"simple": "small", "hybrid": "learned", "vlb": "learned"}  # variances by loss
+
 
 class Trained(NamedTuple):
     """What sampling needs of a run: no data set, no optimiser. `theta` are the averaged weights.
 
-    `data` is the name of what it has learnt, `step` how long, if that is known.
+    data, step     the name of what it has learnt, and how long, if that is known
+    variance       the variances that suit it: see `log_variance`
+    labels         those that it has learnt; there are more rows in the U-Net's table
     """
 
     unet: UNet
@@ -29,6 +34,8 @@ class Trained(NamedTuple):
     theta: np.ndarray
     data: str
     step: int | None
+    variance: str
+    labels: tuple = ()
     label_names: tuple = ()
 
     @property
@@ -37,14 +44,14 @@ class Trained(NamedTuple):
         return array_module(self.theta)
 
     @property
-    def variance(self):
-        """The variances that it was trained for: see `log_variance`."""
-        return "small" if self.config.loss == "simple" else "learned"
+    def knows_null(self):
+        """Whether it can be asked without a label: it has none, or the null label was trained."""
+        return not self.unet.config.classes or self.config.label_drop > 0
 
     @property
     def can_guide(self):
-        """Whether there are labels, and a null label that was trained, too."""
-        return bool(self.unet.config.classes) and self.config.drops_labels
+        """Whether labels and the null label were both trained."""
+        return bool(self.labels) and self.knows_null
 
     def to(self, device):
         """The same model with its weights on "cpu", "cuda" or "auto"; see `module_for`."""
@@ -55,24 +62,42 @@ class Trained(NamedTuple):
         """eps_hat = eps_model(x_t, t, label) by this model, spread over `count` processes.
 
         x_t must be where the weights are; on a GPU one process does it. With learned variances v
-        follows the image's channels. Leaving it ends the processes.
+        follows the image's channels. Leaving it ends the processes. It raises ValueError for labels
+        that were never trained.
         """
         job = Denoiser(self.unet, self.schedule, self.config)
         with Workers(job, self.theta, count) as workers:
-            yield partial(workers.map_batch, "predict", self.theta, self.config.micro_batch)
+            ask = partial(workers.map_batch, "predict", self.theta, self.config.micro_batch)
+            yield lambda x_t, t, label: ask(*self._checked(x_t, t, label))
+
+    def _checked(self, x_t, t, label):
+        """x_t, t and label as `doors` gives them; ValueError for rows that never learned."""
+        (x_t,), null = doors.images(x_t=x_t), self.unet.config.classes
+        t = doors.times(t, len(x_t), self.schedule.T)
+        if label is None and not self.knows_null:
+            raise ValueError("this model was trained with labels only: ask with a label")
+        if label is not None:
+            label = doors.labels(label, len(x_t), null)
+            known = [*self.labels, null] if self.knows_null else self.labels
+            if array_module(label) is np and not np.isin(label, known).all():
+                raise ValueError(f"labels {np.unique(label)}: only {known} were trained")
+        return x_t, t, label
 
 
 def load_published(path):
     """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_scheduler`.
 
-    It is called as its folder is; nobody knows after how many steps, so `step` is None.
+    It is called as its folder is; nobody knows after how many steps, so `step` is None. Its
+    variances are those of the scheduler's file, or learned if it has any.
     """
     unet, theta = load_diffusers(path)
     loss = "simple" if unet.config.outputs == 1 else "hybrid"
     config = TrainConfig(**load_scheduler(path), loss=loss)
     folder = Path(path).resolve()
     name = folder.parent.name if folder.is_file() else folder.name
-    return Trained(unet, config, SCHEDULES[config.schedule](config.T), theta, name, None)
+    variance = load_variance(path) or TRAINED_FOR[loss]
+    schedule = SCHEDULES[config.schedule](config.T)
+    return Trained(unet, config, schedule, theta, name, None, variance)
 
 
 def load_trained(path):
@@ -85,5 +110,10 @@ def load_trained(path):
     unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
     theta = checked_array(arrays, "ema", (unet.layout.size,), path)
     schedule = SCHEDULES[config.schedule](config.T)
-    names = tuple(meta.get("label_names", ())) if unet.config.classes else ()
-    return Trained(unet, config, schedule, theta, meta["data"], meta["step"], names)
+    every = range(unet.config.classes) if config.label_drop < 1 else ()
+    labels = meta.get("learned_labels", every)
+    names = meta.get("label_names", ()) if labels else ()
+    return Trained(
+        unet, config, schedule, theta, meta["data"], meta["step"], TRAINED_FOR[config.loss],
+        tuple(labels), tuple(names),
+    )  # fmt: skip
