@@ -189,7 +189,12 @@ def test_the_optimiser_gives_the_numbers_of_numpy(xp, rng):
     assert all(close(b, a, 1e-5) for a, b in zip(*results))
 
 
-SAMPLERS = [("dpm", "small", 0.0), ("ddim", "small", 0.0), ("ddim", "small", 0.5)]
+SAMPLERS = [
+    ("dpm", "small", 0.0),
+    ("sde-dpm", "small", 0.0),
+    ("ddim", "small", 0.0),
+    ("ddim", "small", 0.5),
+]
 SAMPLERS += [("ancestral", variance, 0.0) for variance in ("large", "small", "learned")]
 
 

@@ -12,6 +12,7 @@ from .data import (
     to_model_range,
 )
 from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
+from .diffusion.dpm_solver import dpm_solver, dpm_solver_sde
 from .diffusion.likelihood import bits_per_dimension, bound_terms
 from .diffusion.process import (
     log_variance,
@@ -26,7 +27,6 @@ from .diffusion.samplers import (
     ancestral,
     ddim,
     ddim_inversion,
-    dpm_solver,
     final_images,
     guided,
     predictor,
@@ -93,8 +93,8 @@ __all__ = [
     "Attention", "Axes", "bits_per_dimension", "bound", "bound_terms", "classifier_judge",
     "clip_by_norm", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
     "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
-    "Dropout", "Embedding", "final_images", "frechet_distance", "free_path", "generator",
-    "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
+    "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance", "free_path",
+    "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
     "inception_score", "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear",
     "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers", "load_mnist",
     "load_published", "load_scheduler", "load_trained", "log_variance",

@@ -4,19 +4,22 @@ import math
 from dataclasses import dataclass
 
 from ..config import check_choices, setting
+from .dpm_solver import dpm_solver, dpm_solver_sde
 from .process import VARIANCES
-from .samplers import ancestral, ddim, dpm_solver
+from .samplers import ancestral, ddim
+from .schedule import SPACINGS
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """Sampling."""
 
-    sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm"))
+    sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps")
     guidance: float = setting(1.5, "weight of classifier-free guidance, if there are labels")
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1")
+    spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
 
     def __post_init__(self):
         check_choices(self)
@@ -29,10 +32,12 @@ class SamplingConfig:
 
 
 def sample(config, predict, schedule, x_T, rng):
-    """The Steps of the sampler that a SamplingConfig names, with its number of steps."""
-    respaced = schedule.respaced(config.steps)
+    """The Steps of the sampler that a SamplingConfig names, at as many times as it says."""
+    respaced = schedule.respaced(config.steps, config.spacing)
     if config.sampler == "ancestral":
         return ancestral(predict, respaced, x_T, rng, config.variance)
     if config.sampler == "ddim":
         return ddim(predict, respaced, x_T, rng, config.eta)
+    if config.sampler == "sde-dpm":
+        return dpm_solver_sde(predict, respaced, x_T, rng)
     return dpm_solver(predict, respaced, x_T)
