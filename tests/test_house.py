@@ -15,7 +15,8 @@ PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 
 # The plan of the house: what the files of a room may import besides each other.
 GROUND_FLOOR = {
-    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "workers",
+    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "torch_file",
+    "workers",
 }  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),
@@ -101,6 +102,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
     optional = {
         "device.py": {"cupy"}, "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
+        "make_torch_files.py": {"torch"},
     }  # fmt: skip
     ours |= {path.stem for path in (ROOT / "examples").glob("*.py")}
     for path in PACKAGE + [*ROOT.glob("examples/*.py"), *ROOT.glob("tests/**/*.py")]:

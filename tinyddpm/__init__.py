@@ -37,6 +37,7 @@ from .diffusion.schedule import Schedule
 from .diffusion.timesteps import LossSecondMomentResampler
 from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
 from .evaluation.distances import frechet_distance, inception_score, kernel_distance
+from .evaluation.inception import Inception, load_inception
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
 from .evaluation.spectrum import power_spectrum, spectral_excess
@@ -81,6 +82,7 @@ from .pictures.grids import (
 from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, with_progress
 from .randomness import generator
+from .torch_file import read_torch
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig
@@ -95,17 +97,17 @@ __all__ = [
     "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
     "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance", "free_path",
     "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
-    "inception_score", "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear",
-    "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers", "load_mnist",
-    "load_published", "load_scheduler", "load_trained", "log_variance",
-    "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
-    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "offline_digits", "Param",
-    "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall", "predictor",
-    "prior_bits", "Progress", "q_sample", "random_generator", "rate_distortion",
-    "read_safetensors", "Run", "sample", "SamplingConfig", "save_checkpoint", "save_diffusers",
-    "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp",
-    "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
-    "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
-    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags", "with_progress",
-    "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "Inception", "inception_score", "kernel_distance", "labelled_grid", "Layout",
+    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
+    "load_diffusers", "load_inception", "load_mnist", "load_published", "load_scheduler",
+    "load_trained", "log_variance", "LossSecondMomentResampler", "micro_batch_size",
+    "module_for", "moving_picture", "named_grid", "nearest", "nearest_of_looks", "NormSiLU",
+    "offline_digits", "Param", "picture_format", "posterior_mean", "power_spectrum",
+    "precision_and_recall", "predictor", "prior_bits", "Progress", "q_sample",
+    "random_generator", "rate_distortion", "read_safetensors", "read_torch", "Run", "sample",
+    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
+    "Schedule", "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess", "spectrum",
+    "Step", "Tape", "target", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig",
+    "UNet", "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
+    "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip
