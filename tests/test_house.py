@@ -15,8 +15,7 @@ PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 
 # The plan of the house: what the files of a room may import besides each other.
 GROUND_FLOOR = {
-    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "torch_file",
-    "workers",
+    "checkpoint", "config", "device", "files", "pickles", "progress", "randomness", "workers",
 }  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),

@@ -41,6 +41,7 @@ from .evaluation.inception import Inception, load_inception
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
 from .evaluation.spectrum import power_spectrum, spectral_excess
+from .evaluation.torch_file import read_torch
 from .files import atomic_write, free_path
 from .interop import (
     load_diffusers,
@@ -82,7 +83,6 @@ from .pictures.grids import (
 from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, with_progress
 from .randomness import generator
-from .torch_file import read_torch
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig

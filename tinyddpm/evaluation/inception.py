@@ -20,8 +20,8 @@ from ..data.download import DataUnavailable, fetch
 from ..device import array_module
 from ..files import atomic_write
 from ..progress import Progress
-from ..torch_file import read_torch
 from .convolution import convolve, pool, resize
+from .torch_file import read_torch
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"

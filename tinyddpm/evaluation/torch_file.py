@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .pickles import read_pickle
+from ..pickles import read_pickle
 
 DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "<u2",
