@@ -10,8 +10,8 @@ wrong order   bytes of height, width, channel, read as channel, height, width: w
               read like this, the network learns it, and its samples look like this, too
 betas         β from 0.0001 to 0.02 in 100 steps, which are meant for 1,000: x_T still holds 0.6 of
               the image, but sampling starts from pure noise. Large shapes come out too weak, and
-              all fine ones half as strong again: grain, no grid. The network is the best there is
-              for images of this mean and covariance, so the schedule alone does it
+              fine ones up to twice as strong: grain, no grid. The network is the best there is for
+              images of this mean and covariance, so the schedule alone does it
 transposed    transposed convolutions of 3 pixels and stride 2: every other pixel is the sum of
               twice as many products, a pattern of two pixels (Odena, Dumoulin, Olah 2016). A U-Net
               that doubles pixels and then convolves them, as this one, has no such pattern
