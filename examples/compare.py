@@ -36,7 +36,7 @@ from tinyddpm import (
     with_progress,
 )
 
-CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:10")
+CASES = ("ancestral:1000", "ancestral:50", "ddim:50", "ddim:20", "dpm:20", "dpm:10", "sde-dpm:20")
 
 
 def main():

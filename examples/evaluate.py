@@ -15,6 +15,8 @@ Beside the checkpoint it makes a folder, evaluation-STEP-SAMPLER-STEPS-GUIDANCE,
 Distances are those of a classifier's features; it learns from the training images the first time,
 in some minutes, and is kept with the data. They are not FID, and compare only with each other. Each
 stands beside what as many training images get, which nothing real can beat but by chance.
+--inception FILE adds the real FID, KID and Inception score, by the published network in that file
+(pt_inception-2015-12-05-6726825d.pth); it looks at some three images in a second.
 Ctrl-C stops; the same command goes on with the samples that are there.
 """
 
@@ -46,6 +48,7 @@ from tinyddpm import (
     labelled_grid,
     load_checkpoint,
     load_dataset,
+    load_inception,
     load_trained,
     nearest_of_looks,
     power_spectrum,
@@ -77,6 +80,7 @@ class Measures(NamedTuple):
 CLASSIFIER = Measures(
     "Fréchet classifier distance", "kernel classifier distance", "classifier score"
 )
+INCEPTION = Measures("FID", "KID", "Inception score")
 
 
 def main():
@@ -90,6 +94,7 @@ def main():
     )
     if arguments.images > len(train.images):
         raise ValueError(f"images of {arguments.images}: use 100 to {len(train.images):,}")
+    inception = load_inception(arguments.inception) if arguments.inception else None
     folder = chosen_folder(trained, sampling, arguments)
     try:
         samples = drawn(trained, sampling, arguments, folder)
@@ -98,7 +103,8 @@ def main():
         raise
     labels = asked(np.arange(len(samples)), trained.labels)
     with classifier_judge(train, arguments.data_dir, arguments.workers) as judge:
-        table = evaluated(samples, labels, train, test, judge, arguments.seed, folder)
+        seed = arguments.seed
+        table = evaluated(samples, labels, train, test, judge, seed, folder, inception)
     text = f"{heading(trained, sampling, arguments)}\n\n{table}"
     with atomic_write(folder / "evaluation.md") as file:
         file.write(text.encode())
@@ -115,6 +121,7 @@ def parse():
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="samples (1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FOLDER", help="folder to write (beside the checkpoint)")
+    parser.add_argument("--inception", metavar="FILE", help="weights, for FID, KID and IS")
     parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where to draw (auto)")
@@ -216,20 +223,23 @@ class Crowd(NamedTuple):
         return Crowd(*(values[chosen] for values in self))
 
 
-def evaluated(samples, labels, train, test, judge, seed, folder):
+def evaluated(samples, labels, train, test, judge, seed, folder, inception=None):
     """The table of all numbers; pictures go into the folder.
 
     labels     (N,) that were asked for, or None
-    judge      features, probabilities = judge(images)
+    judge      features, probabilities = judge(images); inception likewise
     """
     made = Crowd(samples, *judge(samples), labels)
     train, test = (Crowd(data.images, *judge(data.images), data.labels) for data in (train, test))
     n, rng = len(samples), generator(seed, "order")
     known = train.some(rng.permutation(len(train.images))[:n])
-    unseen = test.some(rng.permutation(len(test.images))[:n])
+    some = rng.permutation(len(test.images))[:n]
+    unseen = test.some(some)
 
-    made_by, known_by = (measured(crowd, test, unseen, CLASSIFIER) for crowd in (made, known))
-    rows = [(name, made_by[name], known_by[name]) for name in made_by]
+    rows = compared(made, known, test, some, CLASSIFIER)
+    if inception:
+        seen = (Crowd(c.images, *inception(c.images), c.labels) for c in (made, known, test))
+        rows += compared(*seen, some, INCEPTION)[:3]  # whose precision and recall nobody compares
     if labels is not None:
         rows.append(
             ("recognised as asked", *(f"{recognised(crowd):.1%}" for crowd in (made, known)))
@@ -264,6 +274,12 @@ would be about 0.
 def lines(rows):
     """Rows of a table in Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def compared(made, known, test, some, names):
+    """Rows of what samples and training images measure, with some of the test images."""
+    by = [measured(crowd, test, test.some(some), names) for crowd in (made, known)]
+    return [(name, by[0][name], by[1][name]) for name in by[0]]
 
 
 def measured(crowd, test, unseen, names):

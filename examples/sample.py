@@ -187,7 +187,8 @@ class Artist:
 
     def denoising(self, of="x"):
         steps = list(self.steps(self.ones))
-        return denoising_strip(self.noise[self.ones], steps, self.trained.schedule, of)
+        times = self.trained.schedule.respaced(len(steps), self.sampling.spacing).times
+        return denoising_strip(self.noise[self.ones], steps, times, of)
 
     def progressive(self):
         return self.denoising("x0_hat")

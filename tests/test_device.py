@@ -4,6 +4,7 @@ With CuPy and a GPU each test runs there, too; elsewhere that is skipped, and th
 stricter than CuPy, says whether host and device are kept apart. See `standin.py`.
 """
 
+import json
 import os
 import sys
 from contextlib import nullcontext
@@ -14,10 +15,12 @@ import pytest
 import standin
 from conftest import random_theta
 from test_gradients import CASES, TINY_UNET, Bound
+from test_inception import STORED, question, random_weights
 
 from tinyddpm import (
     Adam,
     Dataset,
+    Inception,
     Layout,
     Run,
     SamplingConfig,
@@ -45,6 +48,7 @@ from tinyddpm import (
     update_ema,
     vlb_loss,
 )
+from tinyddpm.evaluation import inception
 from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
@@ -189,8 +193,23 @@ def test_the_optimiser_gives_the_numbers_of_numpy(xp, rng):
     assert all(close(b, a, 1e-5) for a, b in zip(*results))
 
 
-SAMPLERS = [("dpm", "small", 0.0), ("ddim", "small", 0.0), ("ddim", "small", 0.5)]
+SAMPLERS = [
+    ("dpm", "small", 0.0),
+    ("sde-dpm", "small", 0.0),
+    ("ddim", "small", 0.0),
+    ("ddim", "small", 0.5),
+]
 SAMPLERS += [("ancestral", variance, 0.0) for variance in ("large", "small", "learned")]
+
+
+def test_inception_gives_the_numbers_of_numpy(xp, monkeypatch):
+    monkeypatch.setattr(inception, "SIDE", 75)
+    shapes = json.loads(STORED.read_text(encoding="utf-8"))["shapes"]
+    net, images = Inception(random_weights(shapes)), question((2, 20, 30, 1))
+    with no_waiting(xp):
+        answers = net(xp.asarray(images), chunk=1)
+    for there, here in zip(answers, net(images)):
+        assert close(there, here, 1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:variance 'large' leaves noise")

@@ -155,6 +155,15 @@ def test_real_images_reach_the_floor_and_others_do_not(module, data, tmp_path):
     assert dark["recall"][0] < 0.1 < dark["recall"][1] and dark["recognised as asked"][0] < 50
 
 
+def test_inception_adds_its_own_rows(module, data, tmp_path):
+    (train, test), by_more_pixels = data, lambda images: by_pixels(images // 2 + images[::-1] // 2)
+    ask = partial(module.evaluated, test.images[:100], None, train, test, by_pixels, 0, tmp_path)
+    without, added = numbers(ask()), numbers(ask(by_more_pixels))
+    assert {name: added[name] for name in without} == without
+    assert added.keys() - without.keys() == {"FID", "KID", "Inception score"}
+    assert added["FID"] != added["Fréchet classifier distance"] and added["FID"][1] > 0
+
+
 def test_a_model_without_labels_is_not_asked_for_any(module, data, tmp_path):
     train, test = data
     table = module.evaluated(test.images[:100], None, train, test, by_pixels, 0, tmp_path)

@@ -797,6 +797,21 @@ def test_the_network_in_pytorch_is_the_same(benchmark):
         assert np.linalg.norm(grad - other_grad) < 1e-4 * np.linalg.norm(grad)
 
 
+def test_each_mistake_leaves_its_mark_in_the_spectrum(rng):
+    module = load("grid_noise")
+    shapes = rng.standard_normal((80, 24, 24, 3)).cumsum(axis=1).cumsum(axis=2)
+    images = np.tanh(shapes / shapes.std() + rng.standard_normal((80, 1, 1, 3))).astype(np.float32)
+    wanted = {"wrong order": (3, 50), "transposed": (2, 50)}
+    for name, (with_it, without) in module.mistakes(images).items():
+        powers = module.power_spectrum(with_it) / module.power_spectrum(without)
+        if name == "betas":  # grain: too much of all that is fine, and too little of the rest
+            assert powers[0] < 1 and 1.2 < powers[6:].min() and powers.max() < 2
+        else:
+            period, strength = wanted[name]
+            assert powers.argmax() == 24 / period and powers.max() > strength
+    assert module.picture(images).width > 720
+
+
 def test_see_draws_what_needs_no_training_and_says_what_one_sees(tmp_path):
     out, _ = finish(run(tmp_path, "see.py", "schedule", "norm"))
     for name, words in (("schedule", "erased the image well before T"), ("norm", "the variance")):

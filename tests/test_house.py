@@ -102,6 +102,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
     optional = {
         "device.py": {"cupy"}, "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
+        "make_torch_files.py": {"torch"},
     }  # fmt: skip
     ours |= {path.stem for path in (ROOT / "examples").glob("*.py")}
     for path in PACKAGE + [*ROOT.glob("examples/*.py"), *ROOT.glob("tests/**/*.py")]:
@@ -145,7 +146,7 @@ def code_lines(path):
 
 
 def test_files_and_functions_are_short():
-    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 3300
+    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 3450
     assert sum(code_lines(path) for path in PACKAGE if room(path) == "nn/fast") <= 1000
     for path in PACKAGE:
         assert path.read_text(encoding="utf-8").count("\n") <= 200, path

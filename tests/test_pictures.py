@@ -87,14 +87,13 @@ def test_smooth_is_the_mean_of_the_last_values(rng):
 def test_a_strip_shows_what_it_says_at_the_times_it_says(monkeypatch):
     texts = []
     monkeypatch.setattr(gallery, "labelled_grid", lambda rows: texts.extend(rows))
-    schedule = Schedule.linear(100)
-    respaced = schedule.respaced(20)
+    respaced = Schedule.linear(100).respaced(20, "quadratic")
     steps = [
         Step(t, np.full((1, 2, 2, 1), t), np.full((1, 2, 2, 1), -t)) for t in range(19, -1, -1)
     ]
     for of, sign in (("x", 1), ("x0_hat", -1)):
         texts.clear()
-        gallery.denoising_strip(np.zeros((1, 2, 2, 1)), steps, schedule, of)
+        gallery.denoising_strip(np.zeros((1, 2, 2, 1)), steps, respaced.times, of)
         assert texts[0][0] == "noise" and texts[-1][0] == "t = 0"
         for text, images in texts[1:]:
             assert text == f"t = {respaced.times[sign * int(images[0, 0, 0, 0])]}"

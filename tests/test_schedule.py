@@ -92,10 +92,11 @@ def test_logarithms_have_the_second_entry_in_place_of_the_first():
     assert (s.log_posterior_variance[1:] < s.log_beta[1:]).all()
 
 
+@pytest.mark.parametrize("spacing", ["even", "quadratic", "log-snr"])
 @pytest.mark.parametrize("steps", [2, 7, 50, 999, 1000])
 @pytest.mark.parametrize("s", [Schedule.linear(), Schedule.cosine()])
-def test_respacing_keeps_both_ends_and_the_marginals(s, steps):
-    respaced = s.respaced(steps)
+def test_respacing_keeps_both_ends_and_the_marginals(s, steps, spacing):
+    respaced = s.respaced(steps, spacing)
     assert (
         respaced.times[[0, 1, -1]].tolist() == [0, 1, 1000]
         and len(set(respaced.times)) == steps + 1
@@ -123,10 +124,47 @@ def test_respacing_twice_still_tells_the_original_times():
     )
 
 
+SPACINGS = ["even", "quadratic", "log-snr", "leading", "trailing"]
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("s", [Schedule.linear(200), Schedule.cosine(200)])
-def test_respacing_to_all_steps_is_the_same_schedule(s):
-    again = s.respaced(200)
+def test_respacing_to_all_steps_is_the_same_schedule(s, spacing):
+    again = s.respaced(200, spacing)
     assert np.allclose(again.beta, s.beta, rtol=1e-9) and (again.times == s.times).all()
+
+
+@pytest.mark.parametrize("s", [Schedule.linear(50), Schedule.cosine(50)])
+@pytest.mark.filterwarnings("ignore:x_T still holds")
+def test_no_spacing_keeps_a_time_twice_or_one_outside(s):
+    for spacing in SPACINGS:
+        for steps in range(2, 51):
+            times = s.respaced(steps, spacing).times
+            assert len(times) == steps + 1 and (np.diff(times) > 0).all() and times[-1] <= 50
+
+
+@pytest.mark.parametrize(
+    "spacing, wanted",
+    [  # the middle two as in diffusers' schedulers, plus 1
+        ("quadratic", [1, 63, 250, 562, 1000]),
+        ("leading", [1, 201, 401, 601, 801]),
+        ("trailing", [200, 400, 600, 800, 1000]),
+        ("log-snr", None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:x_T still holds")
+def test_spacings_are_what_they_are_called(spacing, wanted):
+    respaced = Schedule.linear().respaced(5, spacing)
+    if wanted:
+        assert np.abs(respaced.times[1:] - wanted).max() <= 1
+    else:  # log ᾱ / (1 - ᾱ) is evenly spaced, but for the last step, which ends at T
+        log_snr = np.log(respaced.alpha_bar[1:] / (1 - respaced.alpha_bar[1:]))
+        assert np.diff(log_snr)[:-1] == pytest.approx(np.diff(log_snr)[0], rel=0.06)
+
+
+def test_another_spacing_is_refused():
+    with pytest.raises(ValueError, match="spacing 'odd': choose from even, quadratic, log-snr"):
+        Schedule.linear().respaced(5, "odd")
 
 
 @pytest.mark.parametrize("steps", [1, 0, -3, 1001])

@@ -12,6 +12,7 @@ from .data import (
     to_model_range,
 )
 from .device import DEVICES, array_module, cores, device_name, module_for, random_generator, to_host
+from .diffusion.dpm_solver import dpm_solver, dpm_solver_sde
 from .diffusion.likelihood import bits_per_dimension, bound_terms
 from .diffusion.predictors import guided, predictor
 from .diffusion.process import (
@@ -27,7 +28,6 @@ from .diffusion.samplers import (
     ancestral,
     ddim,
     ddim_inversion,
-    dpm_solver,
     final_images,
     slerp,
 )
@@ -37,9 +37,11 @@ from .diffusion.timesteps import LossSecondMomentResampler
 from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
 from .doors import NotFinite
 from .evaluation.distances import frechet_distance, inception_score, kernel_distance
+from .evaluation.inception import Inception, load_inception
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
 from .evaluation.spectrum import power_spectrum, spectral_excess
+from .evaluation.torch_file import read_torch
 from .files import atomic_write, free_path
 from .interop import (
     load_diffusers,
@@ -94,17 +96,17 @@ __all__ = [
     "Attention", "Axes", "bits_per_dimension", "bound", "bound_terms", "classifier_judge",
     "clip_by_norm", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
     "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
-    "Dropout", "Embedding", "final_images", "frechet_distance", "free_path", "generator",
-    "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
-    "inception_score", "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear",
-    "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers", "load_mnist",
-    "load_published", "load_scheduler", "load_trained", "load_variance", "log_variance",
-    "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
-    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits",
-    "Param",
-    "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall", "predictor",
-    "prior_bits", "Progress", "q_sample", "random_generator", "rate_distortion",
-    "read_safetensors", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
+    "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance", "free_path",
+    "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
+    "Inception", "inception_score", "kernel_distance", "labelled_grid", "Layout",
+    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
+    "load_diffusers", "load_inception", "load_mnist", "load_published", "load_scheduler",
+    "load_trained", "load_variance", "log_variance", "LossSecondMomentResampler",
+    "micro_batch_size", "module_for", "moving_picture", "named_grid", "nearest",
+    "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits", "Param", "picture_format",
+    "posterior_mean", "power_spectrum", "precision_and_recall", "predictor", "prior_bits",
+    "Progress", "q_sample", "random_generator", "rate_distortion", "read_safetensors",
+    "read_torch", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
     "save_diffusers", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
     "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
     "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",

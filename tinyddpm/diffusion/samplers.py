@@ -94,30 +94,6 @@ def ddim_inversion(predict, schedule, x0):
         yield Step(t, x, x0_hat)
 
 
-def dpm_solver(predict, schedule, x_T):
-    """DPM-Solver++(2M): a second-order solver, for few steps. Yields Steps as `ancestral`.
-
-        x_{t-1} = (b_{t-1} / b_t) x_t + a_{t-1} (1 - e^-h) D,    a = √ᾱ, b = √(1 - ᾱ)
-        D = x0_hat + (x0_hat - the x0_hat of the step before) h / (2 · h of the step before)
-
-    h is how far λ = log(a / b) goes in the step. The first step and the last, which has h = ∞, use
-    D = x0_hat.
-    Source     Lu et al. 2022, arXiv:2211.01095, Algorithm 2
-    """
-    a, b = schedule.alpha_bar**0.5, (1 - schedule.alpha_bar) ** 0.5
-    lambda_ = np.concatenate([[math.inf], np.log(a[1:] / b[1:])])
-    (x,), before, h_before = doors.images(x_T=x_T), None, None
-    for t in range(schedule.T, 0, -1):
-        x0_hat, _, _ = predict_x0(predict, schedule, x, t)
-        h = float(lambda_[t - 1] - lambda_[t])
-        D = x0_hat
-        if before is not None and t > 1:
-            D = x0_hat + h / (2 * h_before) * (x0_hat - before)
-        x = float(b[t - 1] / b[t]) * x - float(a[t - 1]) * math.expm1(-h) * D
-        before, h_before = x0_hat, h
-        yield Step(t - 1, x, x0_hat)
-
-
 def slerp(a, b, share):
     """From noise a (share 0) to noise b (share 1) along a great circle, where lengths stay usual.
 

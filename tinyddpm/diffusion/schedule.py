@@ -104,22 +104,64 @@ class Schedule:
         f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
         return cls(np.minimum(1 - f[1:] / f[:-1], 0.999))
 
-    def respaced(self, steps):
-        """The same process seen at `steps` of its T times, both ends included, to sample faster.
+    def respaced(self, steps, spacing="even"):
+        """The same process seen at `steps` of its T times, to sample faster.
 
             β'_i = 1 - ᾱ_{t_i} / ᾱ_{t_{i-1}}
 
         The network is still told the original time, `times[i]`.
-        Raises     ValueError unless 2 <= steps <= T
-        Source     Nichol & Dhariwal 2021, section 4; times as in its code, from 0 there
+
+        spacing    which times: one of SPACINGS. All but "leading" and "trailing" keep both ends
+        Raises     ValueError unless 2 <= steps <= T, or for another spacing
+        Source     Nichol & Dhariwal 2021, section 4; even times as in its code, from 0 there
         """
         if not 2 <= doors.whole("steps", steps, -math.inf) <= self.T:
             raise ValueError(f"{steps} of {self.T} steps: choose from 2 to {self.T}")
-        kept = np.concatenate([[0], 1 + np.linspace(0, self.T - 1, steps).round().astype(int)])
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing {spacing!r}: choose from {', '.join(SPACINGS)}")
+        i = np.arange(1, steps + 1)
+        kept = SPACINGS[spacing](self, steps).round().astype(int)
+        kept = np.maximum.accumulate(kept - i) + i  # no time twice,
+        kept = np.minimum(kept, self.T - steps + i)  # and none above T
+        kept = np.concatenate([[0], kept])
         return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
 
 
 SCHEDULES = {"linear": Schedule.linear, "cosine": Schedule.cosine}
+
+
+def _even(schedule, steps):
+    """The same distance everywhere."""
+    return 1 + np.linspace(0, schedule.T - 1, steps).round()
+
+
+def _quadratic(schedule, steps):
+    """Even in √t: the nearer to the clean image, the closer together (Song et al. 2020, D.2)."""
+    return 1 + np.linspace(0, math.sqrt(schedule.T - 1), steps) ** 2
+
+
+def _log_snr(schedule, steps):
+    """Even in log(ᾱ_t / (1 - ᾱ_t)) down to ᾱ_t = 0.0001, where nothing is left to see, and T."""
+    log_snr = np.log(schedule.alpha_bar[1:] / (1 - schedule.alpha_bar[1:]))
+    wanted = np.linspace(log_snr[0], max(log_snr[-1], math.log(1e-4)), steps)
+    times = np.interp(-wanted, -log_snr, np.arange(1, schedule.T + 1))
+    return np.append(times[:-1], schedule.T)
+
+
+def _leading(schedule, steps):
+    """T // steps apart, from 1 on: the first step begins before T, where an image still shows."""
+    return 1.0 + np.arange(steps) * (schedule.T // steps)
+
+
+def _trailing(schedule, steps):
+    """T / steps apart, from T back: the last step is as long as all others."""
+    return schedule.T - np.arange(steps)[::-1] * schedule.T / steps
+
+
+SPACINGS = {
+    "even": _even, "quadratic": _quadratic, "log-snr": _log_snr,
+    "leading": _leading, "trailing": _trailing,
+}  # fmt: skip
 
 
 def _from_1(values):

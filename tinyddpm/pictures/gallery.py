@@ -41,20 +41,21 @@ def draw_final(run, workers, check):
     steps = list(_sampling(run, workers, check))
     save_picture(_grid(run, steps[-1].x), _sample_path(run, "final"))
     shown = [step._replace(x=step.x[row], x0_hat=step.x0_hat[row]) for step in steps]
-    save_picture(denoising_strip(noise[row], shown, run.schedule), _path(run, "denoising.png"))
+    times = run.schedule.respaced(len(steps), SAMPLING.spacing).times
+    save_picture(denoising_strip(noise[row], shown, times), _path(run, "denoising.png"))
     save_gif(moving_picture(noise[row], shown, len(noise[row])), _path(run, "denoising.gif"))
     save_picture(_forward_process(run, workers), _path(run, "forward.png"))
     save_picture(_spectrum(run, steps[-1].x), _path(run, "spectrum.png"))
     _draw_loss(run)
 
 
-def denoising_strip(noise, steps, schedule, of="x"):
+def denoising_strip(noise, steps, times, of="x"):
     """How images come out of noise: a row of all images for some of a sampler's Steps.
 
+    times      of the respaced schedule that they walked
     of         "x" for x_t, or "x0_hat" for the image that each step sees coming: Ho et al. 2020's
                progressive generation (figure 6)
     """
-    times = schedule.respaced(len(steps)).times
     shown = {round(share * len(steps)) for share in BACKWARD}
     rows = [(f"t = {times[s.t]}", getattr(s, of)) for s in steps if s.t in shown]
     return labelled_grid([("noise", noise), *rows])

@@ -80,7 +80,7 @@ class Run:
 
     @staticmethod
     def check(unet_config, config, dataset):
-        """The data set with int64 labels; ValueError if a network like this cannot learn from it."""
+        """The data set, its labels int64; ValueError if this network cannot learn from it."""
         shape, classes = unet_config.image_shape, unet_config.classes
         dataset = check_dataset(dataset, shape, classes, config.batch)
         outputs = 1 if config.loss == "simple" else 2
