@@ -11,7 +11,7 @@ from .data import (
     offline_digits,
     to_model_range,
 )
-from .device import DEVICES, array_module, device_name, module_for, random_generator, to_host
+from .device import DEVICES, array_module, device_name, module_for, to_host
 from .diffusion.likelihood import bits_per_dimension, bound_terms
 from .diffusion.process import (
     log_variance,
@@ -80,7 +80,7 @@ from .pictures.grids import (
 )
 from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, with_progress
-from .randomness import generator
+from .randomness import generator, random_generator
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig

@@ -86,7 +86,7 @@ def _normal_cdf(z):
 
     Φ(z) = (1 + tanh(u)) / 2,   u = √(2/π) (z + 0.044715 z³)
     """
-    tanh = array_module(z).tanh((2 / math.pi) ** 0.5 * (z + 0.044715 * z**3))
+    tanh = array_module(z).tanh((2 / math.pi) ** 0.5 * (z + 0.044715 * z * z * z))
     slope = (2 / math.pi) ** 0.5 * (1 + 3 * 0.044715 * z**2)
     return (1 + tanh) / 2, (1 - tanh * tanh) / 2 * slope
 
