@@ -49,6 +49,7 @@ from .interop import (
     write_safetensors,
 )
 from .nn.layers import (
+    Adam,
     AddToPixels,
     Attention,
     Concat,
@@ -63,8 +64,9 @@ from .nn.layers import (
     Sinusoid,
     Upsample,
     UpsampleConv,
+    update_ema,
 )
-from .nn.optim import Adam, clip_by_norm, learning_rate, update_ema
+from .nn.optim import clip_by_norm, learning_rate
 from .nn.tape import Layout, Param, Tape
 from .nn.unet import UNet, UNetConfig
 from .pictures.diagram import unet_diagram

@@ -1,7 +1,8 @@
 """Attention on a GPU: two kernels in the places of the softmax and of its gradient."""
 
+from ..attention import _transposed
 from . import attention
-from .kernels import WARPS, run, takes
+from .kernels import WARPS, in_one_piece, products, run, takes
 
 SOURCE = """
 // Each warp has a row of scores, which it overwrites.
@@ -51,21 +52,20 @@ class Attention(attention.Attention):
     def forward(self, q, k, v, tape):
         if not takes(q, tape.theta):
             return super().forward(q, k, v, tape)
-        q, k, v = self._split(q), self._split(k), self._split(v)  # (N, heads, S, d)
-        A = q @ k.swapaxes(-1, -2)
+        q, k, v = (in_one_piece(self._split(a)) for a in (q, k, v))  # (N, heads, S, d)
+        A = products(q, _transposed(k))
         _run("softmax", q, A)
         tape.push(self, (q, k, v, A))
-        return self._join(A @ v)
+        return self._join(products(A, v))
 
     def backward(self, dy, tape):
         if not takes(dy, tape.theta):
             return super().backward(dy, tape)
         q, k, v, A = tape.pop(self)
-        dy = self._split(dy)
-        dv = A.swapaxes(-1, -2) @ dy
-        dscore = dy @ v.swapaxes(-1, -2)
+        dy = in_one_piece(self._split(dy))
+        dv, dscore = products(_transposed(A), dy), products(dy, _transposed(v))
         _run("softmax_backward", q, dscore, A)
-        dq, dk = dscore @ k, dscore.swapaxes(-1, -2) @ q
+        dq, dk = products(dscore, k), products(_transposed(dscore), q)
         return self._join(dq), self._join(dk), self._join(dv)
 
 

@@ -1,6 +1,6 @@
 """The 3×3 convolution on a GPU: patches are cut by one kernel, and one product does the rest.
 
-    y = patches(x) W + b          patches (N·H'·W', 9 C)   W (9 C, D)
+    y = b + patches(x) W          patches (N·H'·W', 9 C)   W (9 C, D)
     dW = patches(x)ᵀ dy           dx = the transpose of cutting, of dy Wᵀ: a sum for every pixel
 
 Patches are nine times as large as x, so only as many images as fit into ROOM are cut at once, and
@@ -19,8 +19,8 @@ SOURCE = """
 // Each warp has a pixel; its threads share the channels. x is (N, h, w, c), an output (H, W), and a
 // patch begins `before` pixels above and left of the output's own place.
 
-extern "C" __global__ void cut(const real* x, real* patches, int count, int h, int w, int c,
-                               int H, int W, int stride, int before, int copies) {
+__device__ void cut(const real* x, real* patches, int count, int h, int w, int c,
+                    int H, int W, int stride, int before, int copies) {
     int pixel = blockIdx.x * blockDim.y + threadIdx.y;
     if (pixel >= count) return;
     int column = pixel % W, row = pixel / W % H, n = pixel / W / H;
@@ -32,6 +32,21 @@ extern "C" __global__ void cut(const real* x, real* patches, int count, int h, i
         for (int channel = threadIdx.x; channel < c; channel += 32)
             patches[to + channel] = inside ? x[from + channel] : 0;
     }
+}
+
+extern "C" __global__ void cut_again(const real* x, real* patches, int count, int h, int w, int c,
+                                     int H, int W, int stride, int before, int copies) {
+    cut(x, patches, count, h, w, c, H, W, stride, before, copies);
+}
+
+// y (count, d) begins with the bias, and is read and written anyway when the product is added.
+extern "C" __global__ void cut_first(const real* x, real* patches, int count, int h, int w, int c,
+                                     int H, int W, int stride, int before, int copies,
+                                     const real* b, real* y, int d) {
+    int pixel = blockIdx.x * blockDim.y + threadIdx.y;
+    cut(x, patches, count, h, w, c, H, W, stride, before, copies);
+    for (int channel = threadIdx.x; channel < d && pixel < count; channel += 32)
+        y[(long long)pixel * d + channel] = b[channel];
 }
 
 extern "C" __global__ void put_back(const real* patches, real* dx, int count, int h, int w, int c,
@@ -91,10 +106,11 @@ def forward(conv, x, tape, copies=1):
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     n, h, w, _ = x.shape
     y = xp.empty((n, copies * h // conv.stride, copies * w // conv.stride, len(b)), x.dtype)
-    y[...] = b
     for cut in _parts(x, y):
-        part = y[cut].reshape(-1, len(b))
-        product(_cut(conv, x[cut], y[cut], copies), W.reshape(-1, len(b)), out=part)
+        patches, part = _empty_patches(x[cut], y[cut]), y[cut].reshape(-1, len(b))
+        _run(conv, "cut_first", x[cut], patches, x[cut], y[cut], copies, b, part, len(b))
+        product(patches, W.reshape(-1, len(b)), out=part)
+        del patches  # before the next ones are cut
     tape.push(conv, x)
     return y
 
@@ -107,7 +123,8 @@ def backward(conv, dy, tape, copies=1):
     add_rows(dy.reshape(-1, len(db)), db)  # rule 3
     dx = array_module(x).empty_like(x)
     for cut in _parts(x, dy):
-        patches, dy_part = _cut(conv, x[cut], dy[cut], copies), dy[cut].reshape(-1, len(db))
+        patches, dy_part = _empty_patches(x[cut], dy[cut]), dy[cut].reshape(-1, len(db))
+        _run(conv, "cut_again", x[cut], patches, x[cut], dy[cut], copies)
         product(patches.T, dy_part, out=dW)
         product(dy_part, W.T, out=patches, add=False)  # rule 4; in the memory of the patches
         _run(conv, "put_back", patches, dx[cut], dx[cut], dy[cut], copies)
@@ -120,14 +137,12 @@ def _parts(x, y):
     return chunks(len(x), 9 * x.shape[-1] * x.itemsize * y[0, ..., 0].size, ROOM)
 
 
-def _cut(conv, x, y, copies):
-    """The patches of x (N, H, W, C) for outputs like y (N, H', W', D): (N·H'·W', 9 C)."""
-    patches = array_module(x).empty((y[..., 0].size, 9 * x.shape[-1]), x.dtype)
-    _run(conv, "cut", x, patches, x, y, copies)
-    return patches
+def _empty_patches(x, y):
+    """Room for the patches of x (N, H, W, C) for outputs like y: (N·H'·W', 9 C)."""
+    return array_module(x).empty((y[..., 0].size, 9 * x.shape[-1]), x.dtype)
 
 
-def _run(conv, name, source, target, x, y, copies):
-    pixels = (y if name == "cut" else x)[..., 0].size
+def _run(conv, name, source, target, x, y, copies, *more):
+    pixels = (x if name == "put_back" else y)[..., 0].size
     run(SOURCE, name, (-(-pixels // WARPS),), (32, WARPS), source, target, pixels, *x.shape[1:],
-        *y.shape[1:3], conv.stride, conv.before, copies)  # fmt: skip
+        *y.shape[1:3], conv.stride, conv.before, copies, *more)  # fmt: skip

@@ -6,6 +6,7 @@ side by side: they should read numbers that lie side by side. Nothing here is co
 not imported, before an array on a GPU comes along.
 """
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -37,6 +38,16 @@ def _kernel(xp, source, name, real):
     return xp.RawKernel(f"typedef {real} real;\n{source}", name)
 
 
+def pointwise(like, inputs, outputs, formula):
+    """A kernel that computes a formula for each number of arrays on the device of `like`."""
+    return _pointwise(array_module(like), inputs, outputs, formula)
+
+
+@lru_cache
+def _pointwise(xp, inputs, outputs, formula):
+    return xp.ElementwiseKernel(inputs, outputs, formula, f"make_{outputs.split()[-1]}")
+
+
 def in_one_piece(a):
     """`a`, or a copy if its numbers do not lie one behind the other: kernels know no strides."""
     return array_module(a).ascontiguousarray(a)
@@ -47,6 +58,34 @@ def product(a, b, out, add=True):
     from cupy import cublas
 
     cublas.gemm("N", "N", a, b, out=out, beta=float(add))
+
+
+def products(a, b):
+    """a @ b for stacks a (..., M, K) and b (..., K, N), in one piece or transposed views of such.
+
+    CuPy's own way would copy the transposed ones.
+    """
+    from cupy.cuda.device import get_cublas_handle
+    from cupy_backends.cuda.libs import cublas
+
+    (*lead, m, k), n = a.shape, b.shape[-1]
+    out = array_module(a).empty((*lead, m, n), a.dtype)
+    one, zero = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+    gemm = cublas.sgemmStridedBatched if a.dtype == np.float32 else cublas.dgemmStridedBatched
+    (a, turn_a, step_a), (b, turn_b, step_b) = _as_it_lies(a), _as_it_lies(b)
+    # to cuBLAS, whose matrices lie column by column, all of this is outᵀ = bᵀ aᵀ
+    gemm(
+        get_cublas_handle(), turn_b, turn_a, n, m, k, one.ctypes.data, b.data.ptr, step_b, k * n,
+        a.data.ptr, step_a, m * k, zero.ctypes.data, out.data.ptr, n, m * n, math.prod(lead),
+    )  # fmt: skip
+    return out
+
+
+def _as_it_lies(a):
+    """A stack of matrices in one piece, whether they are transposed in it, and a row's length."""
+    if a.swapaxes(-1, -2).flags.c_contiguous:
+        return a, 1, a.shape[-2]
+    return in_one_piece(a), 0, a.shape[-1]
 
 
 def add_rows(rows, out):
