@@ -295,9 +295,9 @@ def test_a_run_learns_draws_and_is_the_one_of_the_cpu(loss, xp, tmp_path):
         assert np.allclose(runs[1].log.losses, runs[0].log.losses, rtol=1e-3)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_step_sends_little_to_the_gpu(loss, monkeypatch, tmp_path):
-    """Which images are in the batch; with importance sampling the times and their weights, too."""
+@pytest.fixture
+def sent(monkeypatch):
+    """The stand-in's arrays that came from the host since this list was cleared."""
     standin.install(monkeypatch)
     sent, asarray = [], standin.cupy.asarray
 
@@ -306,15 +306,36 @@ def test_a_step_sends_little_to_the_gpu(loss, monkeypatch, tmp_path):
             sent.append(x)
         return asarray(x, dtype)
 
+    monkeypatch.setattr(standin.cupy, "asarray", counting)
+    return sent
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_step_sends_little_to_the_gpu(loss, sent, tmp_path):
+    """Which images are in the batch; with importance sampling the times and their weights, too."""
     run = Run(
         replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss), colours(), tmp_path
     )
     denoiser = Denoiser(run.unet, run.schedule.to(run.xp), run.config)
-    monkeypatch.setattr(standin.cupy, "asarray", counting)
+    sent.clear()
     with Workers(denoiser, run.theta) as workers:
         advance(run, workers)
     assert len(sent) == (3 if loss == "vlb" else 1)
     assert all(len(array) == CONFIG.batch for array in sent)
+
+
+@pytest.mark.parametrize("sampler, variance, eta", SAMPLERS)
+@pytest.mark.filterwarnings("ignore:variance 'large' leaves noise")
+def test_a_sampling_step_sends_times_and_no_tables(sampler, variance, eta, sent, rng):
+    unet, schedule = UNet(replace(TINY_UNET, outputs=2)), Schedule.linear(50)
+    predict = predictor(unet, standin.cupy.asarray(random_theta(unet.layout, rng, np.float32)))
+    x_T = standin.cupy.zeros((2, 4, 4, 2), dtype=np.float32)
+    sent.clear()
+    config = SamplingConfig(sampler, 5, 0.0, variance, eta)
+    list(sample(config, predict, schedule, x_T, Replayed(standin.cupy)))
+    noises = [x for x in sent if x.dtype == np.float32]
+    assert len(sent) - len(noises) <= 5 and len(noises) <= 4
+    assert all(len(x) == 2 for x in sent)
 
 
 def arrays(run):

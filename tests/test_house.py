@@ -99,7 +99,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
     allowed = {"numpy", "PIL", "tinyddpm", *sys.stdlib_module_names}
     ours = {"pytest", "conftest"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
     optional = {
-        "device.py": {"cupy"}, "kernels.py": {"cupy"},
+        "device.py": {"cupy"}, "kernels.py": {"cupy", "cupy_backends"},
         "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
     }  # fmt: skip

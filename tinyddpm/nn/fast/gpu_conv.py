@@ -19,8 +19,11 @@ SOURCE = """
 // Each warp has a pixel; its threads share the channels. x is (N, h, w, c), an output (H, W), and a
 // patch begins `before` pixels above and left of the output's own place.
 
-__device__ void cut(const real* x, real* patches, int count, int h, int w, int c,
-                    int H, int W, int stride, int before, int copies) {
+// y (count, d) begins with the bias: it is read and written anyway when the product is added. Where
+// no y is wanted, d is 0.
+extern "C" __global__ void cut(const real* x, real* patches, int count, int h, int w, int c,
+                               int H, int W, int stride, int before, int copies,
+                               const real* b, real* y, int d) {
     int pixel = blockIdx.x * blockDim.y + threadIdx.y;
     if (pixel >= count) return;
     int column = pixel % W, row = pixel / W % H, n = pixel / W / H;
@@ -32,20 +35,7 @@ __device__ void cut(const real* x, real* patches, int count, int h, int w, int c
         for (int channel = threadIdx.x; channel < c; channel += 32)
             patches[to + channel] = inside ? x[from + channel] : 0;
     }
-}
-
-extern "C" __global__ void cut_again(const real* x, real* patches, int count, int h, int w, int c,
-                                     int H, int W, int stride, int before, int copies) {
-    cut(x, patches, count, h, w, c, H, W, stride, before, copies);
-}
-
-// y (count, d) begins with the bias, and is read and written anyway when the product is added.
-extern "C" __global__ void cut_first(const real* x, real* patches, int count, int h, int w, int c,
-                                     int H, int W, int stride, int before, int copies,
-                                     const real* b, real* y, int d) {
-    int pixel = blockIdx.x * blockDim.y + threadIdx.y;
-    cut(x, patches, count, h, w, c, H, W, stride, before, copies);
-    for (int channel = threadIdx.x; channel < d && pixel < count; channel += 32)
+    for (int channel = threadIdx.x; channel < d; channel += 32)
         y[(long long)pixel * d + channel] = b[channel];
 }
 
@@ -108,7 +98,7 @@ def forward(conv, x, tape, copies=1):
     y = xp.empty((n, copies * h // conv.stride, copies * w // conv.stride, len(b)), x.dtype)
     for cut in _parts(x, y):
         patches, part = _empty_patches(x[cut], y[cut]), y[cut].reshape(-1, len(b))
-        _run(conv, "cut_first", x[cut], patches, x[cut], y[cut], copies, b, part, len(b))
+        _run(conv, "cut", x[cut], patches, x[cut], y[cut], copies, b, part, len(b))
         product(patches, W.reshape(-1, len(b)), out=part)
         del patches  # before the next ones are cut
     tape.push(conv, x)
@@ -124,7 +114,7 @@ def backward(conv, dy, tape, copies=1):
     dx = array_module(x).empty_like(x)
     for cut in _parts(x, dy):
         patches, dy_part = _empty_patches(x[cut], dy[cut]), dy[cut].reshape(-1, len(db))
-        _run(conv, "cut_again", x[cut], patches, x[cut], dy[cut], copies)
+        _run(conv, "cut", x[cut], patches, x[cut], dy[cut], copies, db, dy_part, 0)
         product(patches.T, dy_part, out=dW)
         product(dy_part, W.T, out=patches, add=False)  # rule 4; in the memory of the patches
         _run(conv, "put_back", patches, dx[cut], dx[cut], dy[cut], copies)
