@@ -8,19 +8,22 @@ backward cuts them again. Where an image is first made `copies` times as large, 
 each pixel for all of its copies, and the large image is never made.
 """
 
+import numpy as np
+
 from ...device import array_module
 from . import winograd
 from .kernels import WARPS, add_rows, in_one_piece, product, run, takes
 from .memory import chunks
 
 ROOM = 5 << 27  # bytes: enough for 128 images of 32×32 pixels and 128 channels
+NONE = np.uintp(0)  # no array, for a kernel
 
 SOURCE = """
 // Each warp has a pixel; its threads share the channels. x is (N, h, w, c), an output (H, W), and a
 // patch begins `before` pixels above and left of the output's own place.
 
-// y (count, d) begins with the bias: it is read and written anyway when the product is added. Where
-// no y is wanted, d is 0.
+// y (count, d) begins with the bias: it is read and written anyway when the product is added. On
+// the way back d is 0 and there is no y.
 extern "C" __global__ void cut(const real* x, real* patches, int count, int h, int w, int c,
                                int H, int W, int stride, int before, int copies,
                                const real* b, real* y, int d) {
@@ -114,7 +117,7 @@ def backward(conv, dy, tape, copies=1):
     dx = array_module(x).empty_like(x)
     for cut in _parts(x, dy):
         patches, dy_part = _empty_patches(x[cut], dy[cut]), dy[cut].reshape(-1, len(db))
-        _run(conv, "cut", x[cut], patches, x[cut], dy[cut], copies, db, dy_part, 0)
+        _run(conv, "cut", x[cut], patches, x[cut], dy[cut], copies, NONE, NONE, 0)
         product(patches.T, dy_part, out=dW)
         product(dy_part, W.T, out=patches, add=False)  # rule 4; in the memory of the patches
         _run(conv, "put_back", patches, dx[cut], dx[cut], dy[cut], copies)
