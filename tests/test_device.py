@@ -328,7 +328,8 @@ def test_a_step_sends_little_to_the_gpu(loss, sent, tmp_path):
 @pytest.mark.filterwarnings("ignore:variance 'large' leaves noise")
 def test_a_sampling_step_sends_times_and_no_tables(sampler, variance, eta, sent, rng):
     unet, schedule = UNet(replace(TINY_UNET, outputs=2)), Schedule.linear(50)
-    predict = predictor(unet, standin.cupy.asarray(random_theta(unet.layout, rng, np.float32)))
+    theta = standin.cupy.asarray(random_theta(unet.layout, rng, np.float32))
+    predict = lambda x_t, t: unet.forward(x_t, t, Tape(theta))  # noqa: E731
     x_T = standin.cupy.zeros((2, 4, 4, 2), dtype=np.float32)
     sent.clear()
     config = SamplingConfig(sampler, 5, 0.0, variance, eta)
