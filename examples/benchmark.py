@@ -14,8 +14,9 @@ alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in 
 formats, take turns on the same cores, after their loss and gradient were found to be the same; the
 ratios compare with the faster format. Memory is the sum of the most that each process has held.
 
-On a GPU PyTorch takes channels last and TF32, a turn is several steps, memory is what the library
-holds of the GPU's, and `busy` is the share of the time in which nvidia-smi saw the GPU at work.
+On a GPU PyTorch takes channels last, both multiply in float32 without TF32, a turn is several
+steps, memory is what the library holds of the GPU's, and `busy` is the share of the time in which
+nvidia-smi saw the GPU at work.
 """
 
 import console  # isort: skip (first, so that Ctrl-C is silent from here on)
@@ -214,18 +215,15 @@ def theirs(pipe, name, device, threads, channels_last):
         a = alpha_bar[t].reshape(-1, 1, 1, 1)
         return ((unet.forward(a.sqrt() * x0 + (1 - a).sqrt() * eps, t) - eps) ** 2).mean()
 
-    def allow_tf32(allowed):
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
     def loss_and_gradient():
-        allow_tf32(False)
         adam.zero_grad()
         loss = loss_of(times, noise)
         loss.backward()
         return loss.item(), unet.gradient(layout)
 
     def train():
-        allow_tf32(True)
         for _ in range(STEPS[device]):
             adam.zero_grad()
             loss = loss_of(torch.randint(1, 1001, (batch,)), torch.randn_like(x0))
@@ -236,7 +234,6 @@ def theirs(pipe, name, device, threads, channels_last):
         return loss.item()
 
     def sample():
-        allow_tf32(True)
         with torch.inference_mode():
             for _ in range(STEPS[device]):
                 answer = unet.forward(x0, times)

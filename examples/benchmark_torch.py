@@ -60,7 +60,7 @@ class TorchUNet:
                 h = self._stage(f"up{i}.{j}", self.torch.cat([h, skips.pop()], dim=1), emb)
             if i:
                 h = self._F.interpolate(h, scale_factor=2, mode="nearest")
-                h = self._conv(f"up{i}.upsample.conv", h)
+                h = self._conv(f"up{i}.upsample", h)
         return self._conv("conv_out", self._F.silu(self._norm("norm_out", h)))
 
     @property

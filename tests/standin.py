@@ -5,16 +5,21 @@ refuse what works here and fails or waits on a GPU: mixing host and device, NumP
 float64 that creeps in, what CuPy's functions do not have. Within `no_waiting()` they refuse what
 makes the host wait for the GPU. What it cannot find: kernels, streams, memory, and rounding.
 
-    monkeypatch.setitem(sys.modules, "cupy", standin.cupy)
+    standin.install(monkeypatch)
 
-It has just the names that tinyddpm uses; before another one is added, look it up in CuPy.
+It runs no kernels: layers take the plain way, and it draws what NumPy draws. It has just the names
+that tinyddpm uses; before another one is added, look it up in CuPy.
 """
 
 import operator
+import sys
 import types
 from contextlib import contextmanager
 
 import numpy as np
+
+from tinyddpm import randomness
+from tinyddpm.nn.fast import kernels
 
 SINGLE = (np.dtype(np.float32), np.dtype(np.complex64))
 SCALARS = (bool, int, float, complex, np.generic)
@@ -70,6 +75,12 @@ def _binary(function, swapped=False):
         return _device(function(_host(a), _host(b)), a, b)
 
     return method
+
+
+def _power(a, b):
+    if np.iscomplexobj(a) and (isinstance(b, np.ndarray) or b not in (2, 0.5, -0.5)):
+        raise TypeError(f"z ** {b} is exp({b} log z) on CuPy, whose slope is wrong: multiply")
+    return a**b
 
 
 def _in_place(function):
@@ -162,6 +173,7 @@ class ndarray:
 
 for _name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor".split():
     _function, _name = getattr(operator, _name), _name.strip("_")
+    _function = _power if _name == "pow" else _function
     setattr(ndarray, f"__{_name}__", _binary(_function))
     setattr(ndarray, f"__r{_name}__", _binary(_function, swapped=True))
     setattr(ndarray, f"__i{_name}__", _in_place(_function))
@@ -227,24 +239,19 @@ def _where(condition, a, b):
 
 
 class _Generator:
-    """CuPy's random Generator has no normal, permutation, shuffle or choice."""
+    """What stands in for a `DeviceGenerator`, with its methods alone."""
 
-    def __init__(self, bits):
-        self._rng = np.random.default_rng(bits.seed)
+    def __init__(self, key, xp):
+        self._rng = np.random.default_rng(key)
 
-    def random(self, size=None, dtype=np.float64):
+    def random(self, size=(), dtype=np.float64):
         return ndarray(np.asarray(self._rng.random(size, dtype)))
 
-    def standard_normal(self, size=None, dtype=np.float64):
+    def standard_normal(self, size=(), dtype=np.float64):
         return ndarray(np.asarray(self._rng.standard_normal(size, dtype)))
 
-    def integers(self, low, high=None, size=None):
+    def integers(self, low, high, size=()):
         return ndarray(np.asarray(self._rng.integers(low, high, size)))
-
-
-class _Philox4x3210:
-    def __init__(self, seed):
-        self.seed = seed
 
 
 class _Module(types.ModuleType):
@@ -263,8 +270,14 @@ for _name in "zeros_like ones_like".split():
     setattr(cupy, _name, _alike(getattr(np, _name)))
 for _name in "exp log tanh sin cos abs maximum minimum".split():
     setattr(cupy, _name, _Ufunc(getattr(np, _name)))
-cupy.random = types.SimpleNamespace(Generator=_Generator, Philox4x3210=_Philox4x3210)
 cupy.get_default_memory_pool = lambda: types.SimpleNamespace(total_bytes=lambda: 1 << 30)
 cupy.cuda = types.SimpleNamespace(
     runtime=types.SimpleNamespace(getDeviceProperties=lambda i: {"name": b"a stand-in"})
 )
+
+
+def install(monkeypatch):
+    """Put all this in CuPy's place for one test."""
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(kernels, "REAL", {})  # no kernel takes anything
+    monkeypatch.setattr(randomness, "DeviceGenerator", _Generator)

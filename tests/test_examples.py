@@ -390,7 +390,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def a_gpu(monkeypatch):
     """What stands in for CuPy and a GPU."""
-    monkeypatch.setitem(sys.modules, "cupy", standin.cupy)
+    standin.install(monkeypatch)
 
 
 def test_examples_on_a_gpu(a_gpu, call, checkpoint, tmp_path, capsys):

@@ -96,11 +96,12 @@ def test_plain_layers_know_nothing_of_fast_ones():
             assert not {f"nn/{name}" for name in layers} & set(imported(path)), path
 
 
-def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
+def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
     allowed = {"numpy", "PIL", "tinyddpm", *sys.stdlib_module_names}
     ours = {"pytest", "conftest"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
     optional = {
-        "device.py": {"cupy"}, "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
+        "device.py": {"cupy"}, "kernels.py": {"cupy", "cupy_backends"},
+        "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
         "make_torch_files.py": {"torch"},
     }  # fmt: skip
@@ -110,7 +111,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_by_one_file_when_needed():
         if path not in PACKAGE:
             outside -= ours
         assert outside == optional.get(path.name, set()), path
-        if path in PACKAGE and path.name != "device.py":
+        if path in PACKAGE and "cupy" not in optional.get(path.name, ()):
             assert "cupy" not in path.read_text(encoding="utf-8").lower(), path
     assert not sys.modules.get("cupy")
 

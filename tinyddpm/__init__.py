@@ -11,7 +11,7 @@ from .data import (
     offline_digits,
     to_model_range,
 )
-from .device import DEVICES, array_module, cores, device_name, module_for, random_generator, to_host
+from .device import DEVICES, array_module, cores, device_name, module_for, to_host
 from .diffusion.dpm_solver import dpm_solver, dpm_solver_sde
 from .diffusion.likelihood import bits_per_dimension, bound_terms
 from .diffusion.predictors import guided, predictor
@@ -52,6 +52,7 @@ from .interop import (
     write_safetensors,
 )
 from .nn.layers import (
+    Adam,
     AddToPixels,
     Attention,
     Concat,
@@ -66,8 +67,9 @@ from .nn.layers import (
     Sinusoid,
     Upsample,
     UpsampleConv,
+    update_ema,
 )
-from .nn.optim import Adam, clip_by_norm, learning_rate, update_ema
+from .nn.optim import clip_by_norm, learning_rate
 from .nn.tape import Layout, Param, Tape
 from .nn.unet import UNet, UNetConfig
 from .pictures.diagram import unet_diagram
@@ -83,7 +85,7 @@ from .pictures.grids import (
 )
 from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, SafeStream, with_progress
-from .randomness import generator
+from .randomness import generator, random_generator
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig

@@ -61,17 +61,6 @@ def to_host(x):
     return x if isinstance(x, (np.ndarray, np.generic)) else x.get()
 
 
-def random_generator(key, xp=np):
-    """A random Generator of `xp` that is a function of `key`, a list of integers from 0 on.
-
-    Both have .random, .standard_normal and .integers; the numbers are not the same. CuPy shortens
-    the key to 32 bits: in 800,000 steps a few dozen draw the same numbers as another step.
-    """
-    if xp is np:
-        return np.random.default_rng(key)
-    return xp.random.Generator(xp.random.Philox4x3210(key))
-
-
 def cores(root="/"):
     """How many cores this process may use: fewer than there are, if a container has a quota."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -170,8 +170,13 @@ def _from_1(values):
 
 
 def extract(table, t, like):
-    """table[t] (N,) as (N, 1, ..., 1), on the device and with the precision of `like` (N, ...)."""
+    """table[t] (N,) as (N, 1, ..., 1), on the device and with the precision of `like` (N, ...).
+
+    A sampler's t is the same for all images: one number is then known here, and no table is sent.
+    """
     xp = array_module(like)
+    if isinstance(table, np.ndarray) and isinstance(t, np.ndarray) and len(set(t.tolist())) == 1:
+        return xp.full((len(t), *[1] * (like.ndim - 1)), float(table[t[0]]), dtype=like.real.dtype)
     return per_image(xp.asarray(table)[xp.asarray(t)], like)
 
 

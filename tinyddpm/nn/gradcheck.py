@@ -12,7 +12,8 @@ import math
 
 import numpy as np
 
-from ..device import array_module, random_generator
+from ..device import array_module
+from ..randomness import random_generator
 from .tape import Tape
 
 

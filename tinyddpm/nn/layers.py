@@ -1,4 +1,4 @@
-"""The layers that blocks are made of. The one place that chooses between plain and fast ones.
+"""The layers that blocks are made of, and Adam. The one place that chooses plain or fast ones.
 
 Those of `fast` are subclasses of the plain ones and give the same results, up to rounding. Each
 decides at every call whether its own way saves time; if not, it takes the plain way.
@@ -7,31 +7,37 @@ TINYDDPM_FAST=0 in the environment chooses the plain ones.
 
 import os
 
-from .activation import Identity, SiLU
+from .activation import Identity
 from .concat import Concat
-from .dropout import Dropout
 from .embedding import Embedding, Sinusoid
 from .resample import Upsample
 
 if os.environ.get("TINYDDPM_FAST") == "0":
+    from .activation import SiLU
     from .attention import Attention
     from .broadcast import AddToPixels
     from .conv import Conv3x3
+    from .dropout import Dropout
     from .linear import Linear
     from .norm import GroupNorm
+    from .optim import Adam, update_ema
     from .pairs import NormSiLU, UpsampleConv
 else:
     from .fast import (
+        Adam,
         AddToPixels,
         Attention,
         Conv3x3,
+        Dropout,
         GroupNorm,
         Linear,
         NormSiLU,
+        SiLU,
         UpsampleConv,
+        update_ema,
     )
 
 __all__ = [
-    "AddToPixels", "Attention", "Concat", "Conv3x3", "Dropout", "Embedding", "GroupNorm",
-    "Identity", "Linear", "NormSiLU", "SiLU", "Sinusoid", "Upsample", "UpsampleConv",
+    "Adam", "AddToPixels", "Attention", "Concat", "Conv3x3", "Dropout", "Embedding", "GroupNorm",
+    "Identity", "Linear", "NormSiLU", "SiLU", "Sinusoid", "Upsample", "UpsampleConv", "update_ema",
 ]  # fmt: skip

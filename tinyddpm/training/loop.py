@@ -12,7 +12,8 @@ import numpy as np
 from ..data import batch_indices
 from ..device import to_host
 from ..files import locked
-from ..nn.optim import clip_by_norm, learning_rate, update_ema
+from ..nn.layers import update_ema
+from ..nn.optim import clip_by_norm, learning_rate
 from ..pictures import gallery
 from ..progress import Progress, in_words
 from ..randomness import generator

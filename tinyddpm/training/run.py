@@ -16,7 +16,7 @@ from ..diffusion.timesteps import LossSecondMomentResampler
 from ..diffusion.variational import LOSSES
 from ..doors import finite
 from ..files import atomic_write
-from ..nn.optim import Adam
+from ..nn.layers import Adam
 from ..nn.unet import UNet, UNetConfig
 from ..randomness import generator
 from .log import Log

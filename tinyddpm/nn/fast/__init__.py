@@ -1,12 +1,15 @@
-"""The same layers, faster on a CPU: subclasses of the plain ones, tested to give the same results.
+"""The same layers, faster: subclasses of the plain ones, tested to give the same results.
 
-Each takes its own way where that saves time, and the plain one elsewhere. `nn.layers` chooses.
+Each takes its own way where that saves time, and its parent's elsewhere: a layer for a GPU is a
+subclass of the one for a CPU, and that of the plain one. `nn.layers` chooses.
 """
 
-from .attention import Attention
-from .linear import AddToPixels, Linear
+from .gpu_attention import Attention
+from .gpu_conv import Conv3x3, UpsampleConv
+from .gpu_linear import Linear
+from .gpu_norm import GroupNorm, NormSiLU
+from .gpu_pointwise import Adam, Dropout, SiLU, update_ema
+from .linear import AddToPixels
 from .memory import keep_freed_memory
-from .norm import GroupNorm, NormSiLU
-from .winograd import Conv3x3, UpsampleConv
 
 keep_freed_memory()

@@ -1,0 +1,30 @@
+"""Linear on a GPU: products of matrices that add to what is there, the bias or the gradient."""
+
+from ...device import array_module
+from ..linear import rows
+from . import linear
+from .kernels import add_rows, in_one_piece, product, takes
+
+
+class Linear(linear.Linear):
+    """x W + b with all axes but the last as rows of one matrix."""
+
+    def forward(self, x, tape):
+        if not takes(x, tape.theta):
+            return super().forward(x, tape)
+        W, b, x = self.W.of(tape.theta), self.b.of(tape.theta), in_one_piece(x)
+        y = array_module(x).empty((*x.shape[:-1], len(b)), x.dtype)
+        y[...] = b
+        product(rows(x), W, out=rows(y))
+        tape.push(self, x)
+        return y
+
+    def backward(self, dy, tape):
+        if not takes(dy, tape.theta):
+            return super().backward(dy, tape)
+        x, dy, W = tape.pop(self), in_one_piece(dy), self.W.of(tape.theta)
+        product(rows(x).T, rows(dy), out=self.W.of(tape.grad))
+        add_rows(rows(dy), self.b.of(tape.grad))  # rule 3
+        dx = array_module(x).empty_like(x)
+        product(rows(dy), W.T, out=rows(dx), add=False)  # rule 4
+        return dx

@@ -1,0 +1,101 @@
+"""What the layers on a GPU share: products that add to what is there, and kernels of our own.
+
+A kernel is a few lines of CUDA's C++ that each thread runs for its own numbers; `real` stands for
+their type. Threads come in blocks, and 32 threads of a block with the same threadIdx.y, a warp, go
+side by side: they should read numbers that lie side by side. Nothing here is compiled, and CuPy is
+not imported, before an array on a GPU comes along.
+
+All of it was run by CuPy on a CPU, with threads in random order, and compiled for sm_80 and sm_90.
+How fast it is on a GPU has not been measured.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from ...device import array_module
+
+REAL = {"float32": "float", "float64": "double"}
+WARPS = 8  # of a block, where every warp has work of its own
+
+
+def takes(x, theta):
+    """Whether kernels can take x and the weights: real numbers of one precision, on a GPU."""
+    return not isinstance(x, np.ndarray) and x.dtype == theta.dtype and x.dtype.name in REAL
+
+
+def run(source, name, blocks, threads, *arguments):
+    """Run the kernel `name` of a source on blocks (x, y) of threads (x, y).
+
+    Arrays are in one piece; the first argument says what `real` is.
+    """
+    dtype = arguments[0].dtype
+    numbers = {int: np.int32, float: dtype.type}
+    arguments = [numbers[type(a)](a) if type(a) in numbers else a for a in arguments]
+    _kernel(array_module(arguments[0]), source, name, REAL[dtype.name])(blocks, threads, arguments)
+
+
+@lru_cache
+def _kernel(xp, source, name, real):
+    return xp.RawKernel(f"typedef {real} real;\n{source}", name)
+
+
+def pointwise(like, inputs, outputs, formula):
+    """A kernel that computes a formula for each number of arrays on the device of `like`."""
+    return _pointwise(array_module(like), inputs, outputs, formula)
+
+
+@lru_cache
+def _pointwise(xp, inputs, outputs, formula):
+    return xp.ElementwiseKernel(inputs, outputs, formula, f"make_{outputs.split()[-1]}")
+
+
+def in_one_piece(a):
+    """`a`, or a copy if its numbers do not lie one behind the other: kernels know no strides."""
+    return array_module(a).ascontiguousarray(a)
+
+
+def product(a, b, out, add=True):
+    """out + a @ b, or a @ b, in the place of out: a (M, K), b (K, N), out (M, N)."""
+    from cupy import cublas
+
+    cublas.gemm("N", "N", a, b, out=out, beta=float(add))
+
+
+def products(a, b):
+    """a @ b for stacks a (..., M, K) and b (..., K, N), in one piece or transposed views of such.
+
+    CuPy's own way would copy the transposed ones.
+    """
+    from cupy.cuda.device import get_cublas_handle
+    from cupy_backends.cuda.libs import cublas
+
+    (*lead, m, k), n = a.shape, b.shape[-1]
+    out = array_module(a).empty((*lead, m, n), a.dtype)
+    one, zero = np.ones(1, a.dtype), np.zeros(1, a.dtype)
+    gemm = cublas.sgemmStridedBatched if a.dtype == np.float32 else cublas.dgemmStridedBatched
+    (a, turn_a, step_a), (b, turn_b, step_b) = _as_it_lies(a), _as_it_lies(b)
+    # to cuBLAS, whose matrices lie column by column, all of this is outᵀ = bᵀ aᵀ
+    gemm(
+        get_cublas_handle(), turn_b, turn_a, n, m, k, one.ctypes.data, b.data.ptr, step_b, k * n,
+        a.data.ptr, step_a, m * k, zero.ctypes.data, out.data.ptr, n, m * n, math.prod(lead),
+    )  # fmt: skip
+    return out
+
+
+def _as_it_lies(a):
+    """A stack of matrices in one piece, whether they are transposed in it, and a row's length."""
+    if a.swapaxes(-1, -2).flags.c_contiguous:
+        return a, 1, a.shape[-2]
+    return in_one_piece(a), 0, a.shape[-1]
+
+
+def add_rows(rows, out):
+    """Adds Σ rows (R, K) to out (K,): a product with ones, which keeps all of a GPU busy."""
+    product(_ones(array_module(rows), len(rows), rows.dtype), rows, out.reshape(1, -1))
+
+
+@lru_cache
+def _ones(xp, count, dtype):
+    return xp.ones((1, count), dtype)
