@@ -48,14 +48,18 @@ def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, see
     backward   gradients of the inputs = backward(dy, tape): one array, or a tuple of them
     theta      (P,) float64 weights; inputs are float64 arrays of any shape, on the same device
     seed       of the tape's random generator, the same at every trip: dropout keeps its mask
-    Raises     ValueError as `pull_back`
+    Raises     ValueError if backward writes into dy, or if what it returns does not have the
+               shapes of the inputs
     """
     numerical = numerical_jacobian(forward, theta, *inputs, derivative=derivative, seed=seed)
     y = forward(*inputs, _tape(theta, seed))
-    by_hand = [
-        _join(pull_back(forward, backward, theta, dy.reshape(y.shape), *inputs, seed=seed))
-        for dy in array_module(theta).eye(y.size)
-    ]
+    by_hand = []
+    for dy in array_module(theta).eye(y.size):
+        gradients = pull_back(forward, backward, theta, dy.reshape(y.shape), *inputs, seed=seed)
+        got, wanted = [np.shape(d) for d in gradients[1:]], [x.shape for x in inputs]
+        if got != wanted:
+            raise ValueError(f"gradients of shapes {got}: the inputs have {wanted}, return the same")
+        by_hand.append(_join(gradients))
     gap = _largest(array_module(theta).stack(by_hand) - numerical)
     size = _largest(numerical)  # of each z
     return float((gap / size.clip(max(1e-3 * float(size.max()), 1e-30))).max())
@@ -81,8 +85,6 @@ def pull_back(forward, backward, theta, dy, *inputs, start=None, seed=0):
     where `dW += ...` belongs is seen. dy can only be read (on a CPU), as it is another's.
 
     start      (P,) these numbers; small random ones unless given
-    Raises     ValueError if backward writes into dy, or if what it returns does not have the
-               shapes of the inputs
     """
     start = 1e-3 * _random(theta.shape, theta, seed) if start is None else start
     tape = _tape(theta, seed, start.copy())
@@ -91,11 +93,7 @@ def pull_back(forward, backward, theta, dy, *inputs, start=None, seed=0):
         dy = dy.copy()
         dy.flags.writeable = False
     d_inputs = backward(dy, tape)
-    d_inputs = list(d_inputs) if isinstance(d_inputs, tuple) else [d_inputs]
-    got, wanted = [np.shape(d) for d in d_inputs], [x.shape for x in inputs]
-    if got != wanted:
-        raise ValueError(f"gradients of shapes {got}: the inputs have {wanted}, return the same")
-    return [tape.grad - start, *d_inputs]
+    return [tape.grad - start, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,))]
 
 
 def slope_gap(f, z, grad, v, derivative=complex_step):

@@ -1,0 +1,13 @@
+"""All lessons in order."""
+
+from .blocks import ATTENTION, CONV, RESBLOCK
+from .diffusion import ANCESTRAL, DDIM, GUIDED, POSTERIOR, Q_SAMPLE
+from .moving import ADD_TO_PIXELS, CONCAT, UPSAMPLE
+from .small import DROPOUT, EMBEDDING, LINEAR, SILU
+from .training import ADAM, LOSS
+from .unet import GROUPNORM
+
+LESSONS = (
+    LINEAR, SILU, DROPOUT, EMBEDDING, UPSAMPLE, CONCAT, ADD_TO_PIXELS, GROUPNORM, CONV, ATTENTION,
+    RESBLOCK, LOSS, ADAM, Q_SAMPLE, POSTERIOR, ANCESTRAL, DDIM, GUIDED,
+)  # fmt: skip
