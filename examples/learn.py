@@ -16,6 +16,7 @@ import argparse
 import difflib
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 from learning.check import check
@@ -80,7 +81,8 @@ def report(lesson):
         sys.exit(f"error: no {path} yet: python examples/learn.py {lesson.name} begins it")
     answer = check(lesson, path)
     print(f"{lesson.name}: {'solved' if answer.solved else 'not yet'}")
-    print("\n".join(answer.lines))
+    for line in answer.lines:
+        print(textwrap.fill(line, 100, subsequent_indent=" " * 10, break_long_words=False))
     return answer.solved
 
 

@@ -53,7 +53,7 @@ def _results(got, right, wrong):
 def _hints(hints, wrong):
     lines = []
     for hint in hints:
-        about = f"{', '.join(hint.about)}: " if len(wrong) > len(hint.about) else ""
+        about = f"{', '.join(hint.about)}: " if len(hint.about) < len(wrong) else ""
         lines.append(f"  {'note' if hint.convention else 'hint'}    {about}{hint.words}")
     return lines
 

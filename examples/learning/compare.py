@@ -58,13 +58,13 @@ def repairs(name, got, right):
     if got.dtype == object or np.isnan(got).any():
         return
     if not got.any():
-        yield f"{name} is zero everywhere: nothing was ever added to it, or returned"
+        yield "it is zero everywhere: nothing was added to it, or to an array that is not it"
         return
     if got.shape != wanted.shape:
-        yield from _reshaped(name, got, wanted)
+        yield from _reshaped(got, wanted, right)
         return
     for other, array in right.items():
-        if other not in (name, "tape") and same(got, array) and array.size > 1:
+        if other != name and array.size > 1 and same(got, array):
             yield f"it is {other}: two results are in each other's places"
     for axes in permutations(range(got.ndim)):
         if axes != tuple(range(got.ndim)) and got.transpose(axes).shape == wanted.shape:
@@ -77,7 +77,7 @@ def repairs(name, got, right):
         if got.shape[axis] > 1 and same(np.roll(got, shift, axis), wanted):
             yield f"it is right when it is shifted by one along {_axes([axis], got)}"
     for other, array in right.items():
-        if other != name and array.shape == got.shape:
+        if other != name and array.shape == got.shape and not _multiple(array, wanted):
             c = _multiple(got - wanted, array)
             if c:
                 much = f"{abs(c):.3g} times {other}"
@@ -95,14 +95,14 @@ def factor(got, wanted):
 
 
 def factor_in_words(c, constants):
-    """-0.5 as "-1/2", with the names of those constants that could make it."""
+    """-0.5 as "-1/2", in the names of the constants that could make it."""
     for a, b in chain(((k, None) for k in constants), combinations(constants, 2)):
         for p in (1, -1, 0.5, -0.5):
             for q in (1, -1) if b else (0,):
                 value = constants[a] ** p * (constants[b] ** q if b else 1)
                 if abs(abs(c) - value) < 1e-9 * value:
                     words = _power(a, p) + (f" · {_power(b, q)}" if b else "")
-                    return f"{'-' if c < 0 else ''}{abs(c):.4g} = {'-' if c < 0 else ''}{words}"
+                    return ("-" if c < 0 else "") + words
     return f"{c:.4g}"
 
 
@@ -114,9 +114,12 @@ def only_where(got, wanted):
     for axis in range(off.ndim):
         lines = np.flatnonzero(off.any(axis=tuple(i for i in range(off.ndim) if i != axis)))
         if 0 < len(lines) < off.shape[axis]:
+            if len(lines) > 6:
+                return f"it is wrong in only {len(lines)} of {off.shape[axis]} places along {_axes([axis], wanted)}"
             which = ", ".join(map(str, lines))
             return f"it is wrong only where {_axes([axis], wanted)} is {which}"
-    if off.ndim == 4 and not off[:, 1:-1, 1:-1].any():
+    inner = off[:, 1:-1, 1:-1] if off.ndim == 4 else off
+    if inner.size and not inner.any():
         return "it is wrong only at the border of the image"
     return None
 
@@ -136,7 +139,7 @@ def per_axis(got, wanted):
     return None
 
 
-def _reshaped(name, got, wanted):
+def _reshaped(got, wanted, right):
     if got.size == wanted.size and same(got.ravel(), wanted.ravel()):
         yield f"reshape it to {wanted.shape}: the numbers are right (rule 1)"
     for axes in permutations(range(got.ndim)):
@@ -148,6 +151,15 @@ def _reshaped(name, got, wanted):
     for axes in _subsets(range(wanted.ndim)):
         if axes and (same(got, wanted.sum(axes)) or same(got, wanted.mean(axes))):
             yield f"it has lost {_axes(axes, wanted)}: a gradient has its variable's shape (rule 1)"
+    for name, array in right.items():
+        if same(got, array):
+            yield f"it is {name}: two results are in each other's places"
+    if got.shape == right.get("y", wanted).shape != wanted.shape:
+        yield "it has the shape of y: a gradient has the shape of its own variable (rule 1)"
+    yield (
+        f"a gradient has the shape of its variable (rule 1), {wanted.shape}: which axes of "
+        f"{got.shape} are too many, too few or too long, and what should become of them?"
+    )
 
 
 def _multiple(a, b):
@@ -169,4 +181,5 @@ def _subsets(items):
 
 
 def _power(name, p):
+    name = f"({name})" if " " in name and name[0] != "(" and p != 1 else name
     return {1: name, -1: f"1/{name}", 0.5: f"√{name}", -0.5: f"1/√{name}", 0: ""}[p]

@@ -1,17 +1,12 @@
 """What the mistake is: the hint is a change of the project's code, or a repair, that fits exactly."""
 
-import ast
-import time
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from . import compare, source
-from .mutants import mutants
-from .trouble import execute, in_words
-
-SECONDS = 1.2  # for the search, so that an answer comes in two
+from . import compare
+from .variants import variants
 
 
 class Hint(NamedTuple):
@@ -22,89 +17,106 @@ class Hint(NamedTuple):
     convention: bool = False
 
 
-class Variant(NamedTuple):
-    """The project's code with a mistake: the results that it comes to, and its error, if any."""
-
-    words: str
-    results: dict
-    error: str | None
-    convention: bool = False
-    term: str | None = None
-
-
 def explain(lesson, got, error, right):
     """Hints for the results `got` that a reader's code came to, and for its error, if any."""
     seen, names = [], compare.wrong(got, right)
-    for variant in _variants(lesson):
+    for variant in variants(lesson):
         if variant.error == error and _agree(got, variant.results, right):
-            return [Hint(tuple(names), variant.words, variant.convention)]
+            if variant.known or not error:
+                return [Hint(tuple(names), variant.words, variant.convention)]
         seen.append(variant)
-    return _one_by_one(lesson, [name for name in names if name in got or not error], seen, got, right)
+        if error and not variant.known:
+            break  # where an error comes from is said by its own line
+    names = [name for name in names if name in got or not error]
+    return _one_by_one(lesson, names, seen, got, right)
 
 
 def _one_by_one(lesson, names, seen, got, right):
     """A hint for each wrong result by itself, if there is one; the same words are said once."""
     found = {}
-    for name in names:
-        words = _for_one(lesson, name, seen, got, right)
-        if words:
-            found.setdefault(words, []).append(name)
-    return [Hint(tuple(about), *words) for words, about in found.items()]
+    for name in names[:1] if lesson.chained else names:
+        for words, detail, convention in _for_one(lesson, name, seen, got, right):
+            found.setdefault((words, convention), {})[name] = detail
+            break
+    hints = [Hint(tuple(of), _with(words, of), con) for (words, con), of in found.items()]
+    return hints + _first_wrong_layer(names, right)
+
+
+def _with(words, details):
+    """The words with their details: once if they agree, else result by result."""
+    if len(set(details.values())) == 1:
+        return words + next(iter(details.values()))
+    return words + " (" + "; ".join(f"{name}:{said}" for name, said in details.items()) + ")"
 
 
 def _for_one(lesson, name, seen, got, right):
-    """(words, convention) for the result `name`, or None."""
-    if name not in got or got[name] is None:
-        return f"return {name}, too", False
-    a, wanted = got[name], right[name]
+    """Yield (words, detail, convention) for what may be wrong with one result, likely things first."""
+    a, wanted = got.get(name), right[name]
+    if name.endswith("tape"):
+        yield "what forward has pushed must be popped: tape.pop(self), once", "", False
+    if a is None:
+        yield "return it, too", "", False
+        return
     for variant in seen:
         if name in variant.results and compare.same(a, variant.results[name]):
-            return variant.words, variant.convention
-    for words in compare.repairs(name, a, right):
-        return words, False
+            yield variant.words, "", variant.convention
     c = compare.factor(a, wanted)
     if c:
-        return _scaled(name, c, lesson), False
-    words = _multiple_of_a_term(name, seen, a, wanted, lesson)
-    words = words or compare.per_axis(a, wanted) or compare.only_where(a, wanted)
-    return (words, False) if words else None
+        detail = " of the wrong sign" if abs(c + 1) < 1e-9 else f" {_number(c, lesson)} times the right"
+        yield "there is a factor in it that does not belong there, everywhere; it is", detail, False
+    for words in compare.repairs(name, a, right):
+        yield words, "", False
+    yield from _multiple_of_a_term(name, seen, a, wanted, lesson)
+    for words in (compare.per_axis(a, wanted), compare.only_where(a, wanted)):
+        if words:
+            yield words, "", False
 
 
-def _scaled(name, c, lesson):
-    value = compare.factor_in_words(c, lesson.constants)
-    if abs(c + 1) < 1e-9:
-        return f"{name} has the wrong sign"
-    return f"{name} is {value} times what it should be, everywhere: look for this factor"
+def _number(c, lesson):
+    return compare.factor_in_words(c, lesson.constants)
 
 
 def _multiple_of_a_term(name, seen, got, wanted, lesson):
     """Some summands of the project's code count another number of times."""
-    terms, columns = [], []
+    got, terms, columns = np.asarray(got), [], []
+    if got.shape != wanted.shape or got.dtype == object or got.size > 5000:
+        return
     for variant in seen:
-        without = variant.results.get(name)
-        if variant.term and np.shape(without) == wanted.shape and np.shape(got) == wanted.shape:
+        without = np.asarray(variant.results.get(name)) if variant.term else None
+        if without is not None and without.shape == wanted.shape and not variant.error:
             column = (wanted - without).ravel()
-            if not any(compare.same(column, other) for other in columns) and column.any():
+            if column.any() and not any(compare.same(column, other) for other in columns):
                 terms.append(variant.term)
                 columns.append(column)
     for count in (1, 2):
         for chosen in combinations(range(len(terms)), count):
             matrix = np.stack([columns[i] for i in chosen], axis=1)
+            if not np.isfinite(matrix).all() or not np.isfinite(got).all():
+                continue
             extra = np.linalg.lstsq(matrix, (got - wanted).ravel(), rcond=None)[0]
             if compare.same(wanted.ravel() + matrix @ extra, got.ravel()):
-                said = [
-                    f"{terms[i]} counts {_times(1 + c, lesson)}" for i, c in zip(chosen, extra)
-                ]
-                return f"in {name}, " + " and ".join(said)
-    return None
+                said = " and ".join(terms[i] for i in chosen)
+                times = " and ".join(_times(1 + c, lesson) for c in extra)
+                verb = "does" if count == 1 else "do"
+                yield f"{said} {verb} not count once, as it should, but", f" {times}", False
 
 
 def _times(c, lesson):
     if abs(c) < 1e-9:
         return "not at all: it is missing"
-    if abs(c + 1) < 1e-9:
-        return "with the wrong sign"
-    return f"{compare.factor_in_words(c, lesson.constants)} times in place of once"
+    return "with the wrong sign" if abs(c + 1) < 1e-9 else f"{_number(c, lesson)} times"
+
+
+def _first_wrong_layer(names, right):
+    """Where a block goes wrong on its way back: at the last of its layers with a wrong gradient."""
+    inner = [name for name in names if "." in name]
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in right if "." in name))
+    if not inner:
+        return []
+    wrong = {name.rpartition(".")[0] for name in inner}
+    worst = next(layer for layer in reversed(layers) if layer in wrong)
+    words = f"backward comes to {worst} before all other layers that are wrong: what does it get?"
+    return [Hint((), words)]
 
 
 def _agree(got, results, right):
@@ -115,46 +127,3 @@ def _agree(got, results, right):
 
 def _size(right):
     return 1e-3 * max(np.abs(a).max(initial=0) for a in right.values())
-
-
-def _variants(lesson):
-    """The known mistakes, then every slip of the pen, then two known mistakes at a time."""
-    end = time.monotonic() + SECONDS
-    text = source.solution(lesson)
-    for mistake in lesson.mistakes:
-        changed = edited(text, [mistake])
-        if changed is not None:
-            yield _try(changed, mistake.hint, lesson, mistake.convention)
-    tree = ast.parse(text)
-    for words, term in mutants(tree, source.answers(tree, lesson)):
-        if time.monotonic() > end:
-            return
-        yield _try(tree, f"it is what comes out {words}", lesson, term=term)
-    for pair in combinations(lesson.mistakes, 2):
-        if time.monotonic() > end:
-            return
-        changed = edited(text, pair)
-        if changed is not None:
-            yield _try(changed, "two things: " + "; and: ".join(m.hint for m in pair), lesson)
-
-
-def edited(text, mistakes):
-    """Source text with mistakes in it, or None if there is no place for one of them."""
-    for mistake in mistakes:
-        olds, news = mistake.old, mistake.new
-        pairs = [(olds, news)] if isinstance(olds, str) else list(zip(olds, news))
-        for old, new in pairs:
-            if old not in text:
-                return None
-            text = text.replace(old, new)
-    return text
-
-
-def _try(code, words, lesson, convention=False, term=None):
-    results, said = {}, None
-    try:
-        with np.errstate(all="ignore"):
-            lesson.trial.run(execute(compile(code, "variant", "exec"), lesson), results)
-    except Exception as error:
-        said = in_words(error)
-    return Variant(words, results, said, convention, term)

@@ -31,6 +31,7 @@ class Lesson:
     special    {words: trial} of cases that hide some mistakes, which tells these from others
     mistakes   what people write
     constants  {name: value} of numbers that a result is wrong by; no two are equal
+    chained    whether each result is made from the one before, so that the first wrong one counts
     """
 
     name: str
@@ -46,3 +47,4 @@ class Lesson:
     special: dict = field(default_factory=dict)
     mistakes: tuple = ()
     constants: dict = field(default_factory=dict)
+    chained: bool = False

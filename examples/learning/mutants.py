@@ -5,24 +5,25 @@ a transpose gets the numbers that the project's code gives when just that is tak
 """
 
 import ast
+import copy
 from contextlib import contextmanager
 
 
-def mutants(tree, functions):
-    """Yield (words, term or None) while the tree of a module has one change in `functions`.
+def mutants(functions):
+    """Yield (function, words, term or None) while the function has one change in it.
 
     term is the words for a summand that is left out: any multiple of it is then a known mistake.
     """
     for function in functions:
         names = _local_names(function)
-        for parent in ast.walk(function):
-            for field, value in ast.iter_fields(parent):
-                places = enumerate(value) if isinstance(value, list) else [(None, value)]
-                for i, node in list(places):
+        for parent in list(ast.walk(function)):
+            for field, value in list(ast.iter_fields(parent)):
+                places = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
+                for i, node in places:
                     if isinstance(node, ast.AST):
                         for new, words, term in _changes(node, names):
                             with _changed(parent, field, i, new):
-                                yield words, term
+                                yield function, words, term
 
 
 @contextmanager
@@ -60,6 +61,7 @@ def _operation(node, names):
     if isinstance(op, (ast.Add, ast.Sub)):
         yield left, f"without the term {b}", b
         yield right, f"without the term {a}", a
+        yield joined(left, ast.Mult(), right), f"with the product of {a} and {b} in place of a sum"
         if isinstance(op, ast.Sub):
             yield joined(right, op, left), f"with {a} and {b} in the opposite order"
     elif isinstance(op, ast.Mult):
@@ -132,23 +134,46 @@ def _attribute(node, names):
     words = f"`{ast.unparse(node)}`"
     if node.attr == "T":
         yield node.value, f"without the transpose in {words}"
+    elif words in ("`tape.theta`", "`tape.grad`"):
+        other = {"theta": "grad", "grad": "theta"}[node.attr]
+        yield ast.Attribute(node.value, other, node.ctx), f"with tape.{other} in place of {words}"
     elif ast.unparse(node.value) in ("schedule", "self") and isinstance(node.ctx, ast.Load):
         yield from _name(node, {n for n in names if "." in n})
 
 
 def _augmented(node, names):
+    yield from _value(node, names)
     target, value = node.target, node.value
     words = f"`{ast.unparse(target)}`"
     if isinstance(node.op, ast.Add):
         stored = ast.parse(f"{ast.unparse(target)}[...] = 0").body[0]
         stored.value = value
         yield stored, f"with = in place of += for {words}, which throws away what was there before"
+        if isinstance(target, ast.Attribute):
+            return
         bound = ast.parse(f"{ast.unparse(target)} = 0").body[0]
         bound.value = value
         yield bound, f"with the name {words} given to a new array: nothing reaches the old one"
     flipped = ast.AugAssign(target, ast.Sub() if isinstance(node.op, ast.Add) else ast.Add(), value)
     yield flipped, f"with the wrong sign of what {words} gets"
     yield ast.Pass(), f"without the line that changes {words}"
+
+
+def _value(node, names):
+    """One thing more in what a statement computes."""
+    if node.value is None or isinstance(node.value, ast.Tuple) or "pop(" in ast.unparse(node.value):
+        return
+    words = f"`{ast.unparse(node.value)}`"
+    for name in names:
+        other = ast.parse(name, mode="eval").body
+        for op, said in (
+            (ast.Mult(), f"with {words} multiplied by `{name}`, which is too much"),
+            (ast.Div(), f"with {words} divided by `{name}`, which is too much"),
+            (ast.Add(), f"with `{name}` added to {words}"),
+        ):
+            new = copy.copy(node)
+            new.value = ast.BinOp(node.value, op, other)
+            yield new, said
 
 
 def _constant(node, names):
@@ -181,6 +206,8 @@ CHANGES = {
     ast.Subscript: _subscript,
     ast.Attribute: _attribute,
     ast.AugAssign: _augmented,
+    ast.Assign: _value,
+    ast.Return: _value,
     ast.If: _condition,
     ast.Expr: _expression,
     ast.UnaryOp: _negated,

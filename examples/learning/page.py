@@ -37,13 +37,13 @@ def page(lesson, number, count):
 def hint(lesson, folder):
     """The next step of help; a file in the folder counts how many were given."""
     words = textwrap.dedent("\n".join(source.answer_in_words(lesson)))
-    steps = [*lesson.hints, *([words] if words else [])]
+    steps = [textwrap.fill(step, 96) for step in lesson.hints] + [words] * bool(words)
     counter = folder / ".hints.json"
     given = json.loads(counter.read_text()) if counter.exists() else {}
     step = min(given.get(lesson.name, 0), len(steps) - 1)
     folder.mkdir(exist_ok=True)
     counter.write_text(json.dumps(given | {lesson.name: step + 1}))
-    last = f"\nAfter this only --solution is left." if step == len(steps) - 1 else ""
+    last = "\nAfter this only --solution is left." if step == len(steps) - 1 else ""
     return f"{lesson.name}, hint {step + 1} of {len(steps)}:\n{steps[step]}{last}"
 
 

@@ -25,7 +25,8 @@ from .course import LESSONS
 from .trouble import load
 
 PLACES = [grid, process, samplers, blocks, condition, optim, pairs, unet]
-STEPS, BATCH, SIZE = 1500, 32, 14
+GRIDS = 200
+STEPS, BATCH, SIZE, EACH = 1500, 32, 14, 10
 
 
 def train(solved, folder):
@@ -34,7 +35,7 @@ def train(solved, folder):
         sys.exit("error: nothing is solved yet; the first lesson: python examples/learn.py linear")
     own = use(solved, folder)
     print(f"yours: {', '.join(own)}; the rest is the package's")
-    grid.main(str(folder / "grid.png"), device="cpu")
+    grid.main(str(folder / "grid.png"), grid.STEPS, GRIDS, device="cpu")
     if len(solved) == len(LESSONS):
         digits(folder / "digits.png")
     else:
@@ -73,13 +74,13 @@ def digits(path):
         if (step + 1) % 100 == 0:
             print(f"step {step + 1:5}  loss {loss.mean():.3f}")
 
-    label = np.repeat(np.arange(10), 10)
+    label = np.repeat(np.arange(10), EACH)
 
     def answer(x_t, t, label):
         return model.forward(x_t, t, Tape(theta), label)
 
     predict = samplers.guided(answer, label, 10, 1.0)
-    noise = rng.standard_normal((100, SIZE, SIZE, 1), np.float32)
+    noise = rng.standard_normal((10 * EACH, SIZE, SIZE, 1), np.float32)
     images = final_images(samplers.ddim(predict, schedule.respaced(50), noise))
-    save_picture(named_grid(images, 10), Path(path))
-    print(f"ten digits of each kind are in {path}")
+    save_picture(named_grid(images, EACH), Path(path))
+    print(f"{EACH} digits of each kind are in {path}")

@@ -1,8 +1,8 @@
 """Run a reader's code: what goes wrong in it becomes a few lines that help."""
 
+import _thread
 import ast
-import sys
-import time
+import threading
 import traceback
 from itertools import product
 
@@ -19,10 +19,6 @@ class Trouble(Exception):
     def __init__(self, lines, kind=None):
         super().__init__("\n".join(lines))
         self.lines, self.kind = lines, kind
-
-
-class TooLong(BaseException):
-    """Raised inside a reader's loop that does not end."""
 
 
 def load(path, lesson):
@@ -49,32 +45,26 @@ def execute(code, lesson):
 
 
 def watched(run, path):
-    """run(), but Trouble for an exception or an endless loop in the file at `path`."""
-    deadline = time.monotonic() + SECONDS
-
-    def trace(frame, event, argument):
-        if frame.f_code.co_filename != str(path):
-            return None
-        if time.monotonic() > deadline:
-            raise TooLong
-        return trace
-
-    before = sys.gettrace()
+    """run(), but Trouble for an exception in it, or if the file at `path` does not come to an end."""
+    timer = threading.Timer(SECONDS, _thread.interrupt_main)
+    timer.start()
     try:
         with np.errstate(all="ignore"):
-            sys.settrace(trace)
             return run()
-    except TooLong as error:
-        sys.settrace(before)
-        frame, number = _own_frame(error, path)
-        lines = [f"{path}, line {number}: {_line(path, number)}"]
-        lines += [f"    stopped after {SECONDS} seconds: this loop does not end"]
-        raise Trouble(lines) from None
+    except KeyboardInterrupt as error:
+        if timer.is_alive():
+            raise  # somebody did press Ctrl-C
+        raise Trouble(_place(error, path) + [f"    stopped after {SECONDS} seconds: it does not end"]) from None
     except Exception as error:
-        sys.settrace(before)
         raise _explained(error, path) from None
     finally:
-        sys.settrace(before)
+        timer.cancel()
+
+
+def _place(error, path):
+    """Where in the reader's file it happened, as a line; nothing if it was not there."""
+    _, number = _own_frame(error, path)
+    return [f"{path}, line {number}: {_line(path, number)}"] if number else [f"{path}:"]
 
 
 def in_words(error):
@@ -88,10 +78,10 @@ def _explained(error, path):
         return Trouble([f"{path}: what it returns cannot be used", f"    {said}"], said)
     statement = _statement(path, number)
     operands = _operands(statement, frame) if statement else {}
-    lines = [f"{path}, line {number}: {_line(path, number)}"]
+    lines = _place(error, path)
     if operands:
         lines += ["    " + ", ".join(f"{name} {a.shape}" for name, a in operands.items())]
-    lines += [f"    {said}", *(f"    {hint}" for hint in _advice(statement, operands, error))]
+    lines += [f"    {said}", *(f"  hint    {hint}" for hint in _advice(statement, operands, error))]
     return Trouble(lines, said)
 
 
@@ -154,11 +144,17 @@ def _look(node, frame):
 
 def _advice(statement, operands, error):
     """What usually helps, from the shapes."""
+    if isinstance(error, RuntimeError) and "tape" in str(error):
+        yield (
+            "what forward pushed, backward pops: everything once, the last one first (rule 5). Is a "
+            "layer left out, asked twice, or in the wrong place?"
+        )
     if "read-only" in str(error):
         yield "dy, x and the weights belong to others: never write into them, make a new array"
     for node in ast.walk(statement) if statement else ():
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
-            yield from _fitting_order(node, operands)
+        if isinstance(node, ast.BinOp):
+            by_shape = _fitting_order if isinstance(node.op, ast.MatMult) else _lost_axis
+            yield from by_shape(node, operands)
         if isinstance(node, ast.AugAssign):
             target, value = (operands.get(ast.unparse(n)) for n in (node.target, node.value))
             if target is not None and value is not None and value.ndim >= target.ndim:
@@ -168,6 +164,17 @@ def _advice(statement, operands, error):
                         f"a gradient has its variable's shape, {name} has {target.shape} (rule 1): "
                         "what forward copied along other axes, backward sums over them (rule 3)"
                     )
+
+
+def _lost_axis(node, operands):
+    """Whether one operand would fit if a sum or a mean in it had kept its axis."""
+    names = [ast.unparse(node.left), ast.unparse(node.right)]
+    for name, other in (names, names[::-1]):
+        a, b = operands.get(name), operands.get(other)
+        if a is not None and b is not None and b.ndim == a.ndim + 1:
+            for axis in range(b.ndim):
+                if np.delete(b.shape, axis).tolist() == list(a.shape):
+                    yield f"{name} has lost axis {axis} of {other}: keepdims=True leaves it there"
 
 
 def _fitting_order(node, operands):

@@ -110,6 +110,41 @@ CONV = Lesson(
             "gradients go back there",
         ),
         Mistake(
+            "w.reshape(-1, len(db)).T",
+            "w.reshape(len(db), -1)",
+            "W is reshaped where it should be transposed: the numbers come into other places",
+        ),
+        Mistake(
+            "padded[:, :, j : j + w : stride] +=",
+            "padded[:, :, 1 : 1 + w : stride] +=",
+            "all columns of the patches go back to the same pixels: cell j came from column + j",
+        ),
+        Mistake(
+            "triples[:, i : i + h : stride] +=",
+            "triples[:, 1 : 1 + h : stride] +=",
+            "all rows of the patches go back to the same pixels: cell i came from row + i",
+        ),
+        Mistake(
+            "for w in W)",
+            "for w in W[::-1].swapaxes(0, 1))",
+            "the kernel is turned by 90 degrees in dx: scattered from patches it stays as it is",
+        ),
+        Mistake(
+            "for w in W)",
+            "for w in W.swapaxes(0, 1)[::-1])",
+            "the kernel is turned by 90 degrees in dx: scattered from patches it stays as it is",
+        ),
+        Mistake(
+            "dw += (row.T @ dy).reshape(dw.shape)",
+            "dw[...] = (row.T @ dy).reshape(dw.shape)",
+            "dW is assigned with =: it throws away what was there before (rule 2)",
+        ),
+        Mistake(
+            "dw += (row.T @ dy).reshape(dw.shape)",
+            "dw[...] = dw + (row.T @ dy).reshape(dw.shape) / len(dy)",
+            "dW is a mean over the patches: gradients of all patches add up",
+        ),
+        Mistake(
             "patch_rows(x, self.before, self.stride), dW)",
             "patch_rows(x, 1, self.stride), dW)",
             "dW comes from patches with a border in front, which stride 2 does not have: use "
@@ -286,6 +321,56 @@ ATTENTION = Lesson(
             "q and k are mixed up: score = q kᵀ, so dq is made with k, and dk with q",
         ),
         Mistake(
+            "dA - (A * dA).sum(axis=-1, keepdims=True)",
+            "dA + (A * dA).sum(axis=-1, keepdims=True)",
+            "the sum over the row is added: dscore = A (dA - Σ A dA)",
+        ),
+        Mistake(
+            "A * (dA - (A * dA).sum(axis=-1, keepdims=True))",
+            "A * (dA - A * dA.sum(axis=-1, keepdims=True))",
+            "A stands outside of the sum over the row: dscore = A (dA - Σ A dA)",
+        ),
+        Mistake(
+            "A * (dA - (A * dA).sum(axis=-1, keepdims=True))",
+            "A * dA - (A * dA).sum(axis=-1, keepdims=True)",
+            "the sum over the row is not multiplied by A: dscore = A (dA - Σ A dA)",
+        ),
+        Mistake(
+            "(A * dA).sum(axis=-1, keepdims=True)",
+            "(A * dA).sum()",
+            "the sum goes over everything: each row of A was normalised by itself",
+        ),
+        Mistake(
+            "(A * dA).sum(axis=-1, keepdims=True)",
+            "(A * dA).max(axis=-1, keepdims=True)",
+            "the largest A dA of the row stands where their sum belongs",
+        ),
+        Mistake(
+            "dscore = A * (dA",
+            "dscore = A * A * (dA",
+            "the factor A is in dscore twice",
+        ),
+        Mistake(
+            "dscore = A * (dA",
+            "dscore = -A * (dA",
+            "dscore has the wrong sign",
+        ),
+        Mistake(
+            ("@ k * q.shape[-1] ** -0.5", "@ q * q.shape[-1] ** -0.5"),
+            ("@ k * q.shape[-2] ** -0.5", "@ q * q.shape[-2] ** -0.5"),
+            "1/√d takes the number of pixels for d: d is the number of channels of a head",
+        ),
+        Mistake(
+            "return self._join(dq), self._join(dk), self._join(dv)",
+            "return dq, dk, dv",
+            "the heads are not joined again: self._join undoes what self._split did",
+        ),
+        Mistake(
+            "return self._join(dq), self._join(dk), self._join(dv)",
+            "return self._join(dk), self._join(dq), self._join(dv)",
+            "dq and dk are returned in each other's places",
+        ),
+        Mistake(
             "dv = _transposed(A) @ dy",
             "dv = dy",
             "A is missing in dv: y = A v",
@@ -357,6 +442,41 @@ RESBLOCK = Lesson(
         ),
         Mistake(
             "dx += dx_skip",
+            "dx -= dx_skip",
+            "the way past both convolutions is subtracted: used twice, gradients add (rule 2)",
+        ),
+        Mistake(
+            "dx += dx_skip",
+            "dx += dx_skip / 2",
+            "the way past both convolutions is halved: used twice, gradients add (rule 2)",
+        ),
+        Mistake(
+            "dh = self.norm1.backward(dh, tape)\n",
+            "self.norm1.backward(dh, tape)\n",
+            "norm1's answer is not used: dx is what norm1.backward returns, plus skip's",
+        ),
+        Mistake(
+            "dh = self.norm2.backward(dh, tape)",
+            "dh = self.norm2.backward(dy, tape)",
+            "norm2 gets dy: it must get what dropout.backward has returned",
+        ),
+        Mistake(
+            "dh = self.dropout.backward(dh, tape)",
+            "self.dropout.backward(dh, tape)",
+            "dropout's answer is not used: norm2 must get what dropout.backward has returned",
+        ),
+        Mistake(
+            "dh = self.dropout.backward(dh, tape)",
+            "dh = self.dropout.backward(dy, tape)",
+            "dropout gets dy: it must get what conv2.backward has returned",
+        ),
+        Mistake(
+            "dh, dshift = self.add.backward(dh, tape)",
+            "dh, dshift = self.add.backward(dh, tape); dh = dh + dshift[:, None, None]",
+            "the shift's gradient is added to h's: the two go different ways",
+        ),
+        Mistake(
+            "dx += dx_skip",
             "dx += dy",
             "dy itself is added where skip's gradient belongs: skip may be a Linear",
         ),
@@ -403,7 +523,7 @@ RESBLOCK = Lesson(
                 "        dx = dh\n",
             ),
             ("", "        dx = dh\n        dx_skip = self.skip.backward(dy, tape)\n"),
-            "skip is asked last, but its forward was last, too: it pops first (rule 5)",
+            "skip is asked last, or not at all: its forward was last, so it pops first (rule 5)",
         ),
         Mistake(
             "        dh = self.dropout.backward(dh, tape)\n",

@@ -60,7 +60,8 @@ Q_SAMPLE = Lesson(
     hints=(
         "ᾱ_t, not α_t, is what is left after t steps. It is a share of variance; x0 is multiplied by "
         "its root.",
-        "a = √ᾱ_t and b = √(1 - ᾱ_t). Both are roots of tables: extract(table**0.5, t, x0).",
+        "a = √ᾱ_t and b = √(1 - ᾱ_t), so that a² + b² = 1.",
+        "Both are roots of tables: extract(table**0.5, t, x0).",
     ),
     hides=(),
     trial=at_all_times("q_sample"),
@@ -108,6 +109,41 @@ Q_SAMPLE = Lesson(
             "extract(a, t, like), extract(b, t, like)",
             "extract(b, t, like), extract(a, t, like)",
             "image and noise are swapped: x_t begins as the image, ᾱ_0 = 1",
+        ),
+        Mistake(
+            "a * x0 + b * eps",
+            "a * (x0 + b * eps)",
+            "the noise is multiplied by a, too: x_t = a x0 + b eps",
+        ),
+        Mistake(
+            "(1 - schedule.alpha_bar) ** 0.5",
+            "(1 - schedule.alpha_bar**2) ** 0.5",
+            "b is √(1 - ᾱ_t²): ᾱ_t is a share of variance already, a² = ᾱ_t, so b = √(1 - ᾱ_t)",
+        ),
+        Mistake(
+            "(1 - schedule.alpha_bar) ** 0.5",
+            "schedule.posterior_variance ** 0.5",
+            "the noise is that of the posterior, √β̃_t: after t steps its variance is 1 - ᾱ_t",
+        ),
+        Mistake(
+            "schedule.alpha_bar",
+            "schedule.beta",
+            "β_t stands for ᾱ_t",
+        ),
+        Mistake(
+            "extract(b, t, like)",
+            "extract(b, t - 1, like)",
+            "the noise's table is read at t - 1: entry t is time t here",
+        ),
+        Mistake(
+            "extract(a, t, like),",
+            "extract(a, t - 1, like),",
+            "the image's table is read at t - 1: entry t is time t here",
+        ),
+        Mistake(
+            "extract(a, t, like), extract(b, t, like)",
+            "extract(a, 0 * t + t[0], like), extract(b, 0 * t + t[0], like)",
+            "all images get the first one's t: each has its own",
         ),
         Mistake(
             "a * x0 + b * eps",
@@ -239,6 +275,51 @@ POSTERIOR = Lesson(
         ),
         Mistake(
             "return x0_coef",
+            posterior_like(X0_COEF, "B**0.5 * (1 - P) / (1 - A)"),
+            "√β_t stands before x_t, where √α_t belongs",
+        ),
+        Mistake(
+            "return x0_coef",
+            posterior_like("P**0.5 * B / (1 - A)**2", "S**0.5 * (1 - P) / (1 - A)**2"),
+            "it is divided by 1 - ᾱ_t twice",
+        ),
+        Mistake(
+            "return x0_coef",
+            posterior_like("P**0.5 * B / A", "S**0.5 * (1 - P) / A"),
+            "it is divided by ᾱ_t: the denominator is 1 - ᾱ_t",
+        ),
+        Mistake(
+            "return x0_coef",
+            posterior_like("P**0.5 * S / (1 - A)", X_T_COEF),
+            "α_t stands before x0, where β_t belongs",
+        ),
+        Mistake(
+            "return x0_coef",
+            posterior_like(X0_COEF, "S**0.5 * P / (1 - A)"),
+            "ᾱ_{t-1} stands before x_t, where 1 - ᾱ_{t-1} belongs",
+        ),
+        Mistake(
+            "return x0_coef",
+            posterior_like(X0_COEF, "S**0.5 / (1 - A)"),
+            "the factor 1 - ᾱ_{t-1} is missing before x_t",
+        ),
+        Mistake(
+            "return x0_coef",
+            "x0_coef = extract(schedule.posterior_x0_coef, t - 1, x0); return x0_coef",
+            "x0's coefficient is that of t - 1",
+        ),
+        Mistake(
+            "return x0_coef",
+            "x_t_coef = extract(schedule.posterior_x_t_coef, t - 1, x_t); return x0_coef",
+            "x_t's coefficient is that of t - 1",
+        ),
+        Mistake(
+            "return x0_coef",
+            "x_t_coef = 1 - x0_coef; return x0_coef",
+            "the coefficients are made to sum to 1: they do not",
+        ),
+        Mistake(
+            "return x0_coef",
             "x0_coef = 0 * x0 + 1; x_t_coef = 0 * x0; return x0_coef",
             "it is x0 itself: x_t says something about x_{t-1}, too",
         ),
@@ -267,7 +348,9 @@ def walks(name, choices):
                 warnings.simplefilter("ignore")  # of few steps
                 walk = names[name](predict, schedule, x_T, rng=rng, **options)
                 for i, (t, x, x0_hat) in enumerate(islice(walk, 7)):
-                    results[f"{words}, step {i + 1}"] = np.stack([np.broadcast_to(t, x.shape), x, x0_hat])
+                    results[f"{words}, step {i + 1}: x"] = x
+                    results[f"{words}, step {i + 1}: x0_hat"] = x0_hat
+                    results[f"{words}, step {i + 1}: t"] = np.array(float(t))
 
     return FunctionTrial(run)
 
@@ -277,6 +360,7 @@ ANCESTRAL = Lesson(
     module="tinyddpm.diffusion.samplers",
     target="ancestral",
     hole="ancestral",
+    chained=True,
     given=("Step", "predict_x0", "log_variance", "posterior_mean"),
     hides=("x_{t-1} =",),
     question="""
@@ -388,6 +472,36 @@ ANCESTRAL = Lesson(
             "x_{t-1} is x0_hat: the mean lies between x0_hat and x_t",
         ),
         Mistake(
+            "sigma = array_module",
+            "sigma = 1; array_module",
+            "z is added as it is: it is multiplied by σ",
+        ),
+        Mistake(
+            "rng.standard_normal(x.shape, x.dtype)",
+            "rng.random(x.shape)",
+            "z is uniform: it is standard normal, rng.standard_normal",
+        ),
+        Mistake(
+            "rng.standard_normal(x.shape, x.dtype)",
+            "rng.standard_normal(x.shape[1:], x.dtype)",
+            "all images get the same noise: z has the shape of x",
+        ),
+        Mistake(
+            "x = posterior_mean(x0_hat, x, times, schedule)",
+            "x = posterior_mean(x0_hat, x_T, times, schedule)",
+            "the mean is always made from x_T: go on from the x of the step before",
+        ),
+        Mistake(
+            "predict_x0(predict, schedule, x, t)",
+            "predict_x0(predict, schedule, x_T, t)",
+            "the network is always shown x_T: show it the x of the step before",
+        ),
+        Mistake(
+            "predict_x0(predict, schedule, x, t)",
+            "predict_x0(predict, schedule, x, max(t - 1, 1))",
+            "the network is asked for t - 1: x is at t",
+        ),
+        Mistake(
             "yield Step(t - 1, x, x0_hat)",
             "yield Step(t, x, x0_hat)",
             "the Step says t: after the step it stands at t - 1",
@@ -420,6 +534,7 @@ DDIM = Lesson(
     module="tinyddpm.diffusion.samplers",
     target="ddim",
     hole="ddim",
+    chained=True,
     given=("Step", "predict_x0"),
     hides=("x_{t-1} =",),
     question="""
@@ -552,6 +667,36 @@ DDIM = Lesson(
             "x = x + sigma * rng",
             "x = x + sigma**2 * rng",
             "z is multiplied by the variance σ² in place of σ",
+        ),
+        Mistake(
+            "predict_x0(predict, schedule, x, t)",
+            "predict_x0(predict, schedule, x_T, t)",
+            "the network is always shown x_T: show it the x of the step before",
+        ),
+        Mistake(
+            "predict_x0(predict, schedule, x, t)",
+            "predict_x0(predict, schedule, x, max(t - 1, 1))",
+            "the network is asked for t - 1: x is at t",
+        ),
+        Mistake(
+            "1 - alpha_bar - sigma**2",
+            "1 - float(schedule.alpha_bar[t]) - sigma**2",
+            "ᾱ_t stands for ᾱ_{t-1} before eps_hat: x_{t-1} is made at the time you go to",
+        ),
+        Mistake(
+            "math.sqrt(alpha_bar) * x0_hat",
+            "math.sqrt(schedule.alpha_bar[t]) * x0_hat",
+            "ᾱ_t stands for ᾱ_{t-1} before x0_hat: x_{t-1} is made at the time you go to",
+        ),
+        Mistake(
+            "eta * math.sqrt(schedule.posterior_variance[t])",
+            "eta * math.sqrt(1 - schedule.alpha_bar[t])",
+            "σ is made of 1 - ᾱ_t, all noise of x_t: σ² = eta² β̃_t",
+        ),
+        Mistake(
+            "x = x + sigma * rng",
+            "x = x + eta * rng",
+            "z is multiplied by eta: it is multiplied by σ = eta √β̃_t",
         ),
         Mistake(
             "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)",
@@ -688,6 +833,27 @@ GUIDED = Lesson(
             "_join(eps_hat, both[:n, ..., channels:], axis=-1)",
             "_join(eps_hat, both[n:, ..., channels:], axis=-1)",
             "the learned variance is the null label's: it stays that of the label",
+        ),
+        Mistake(
+            "(1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]",
+            "both[:n, ..., :channels] + weight * both[n:, ..., :channels]",
+            "the null label's answer is added w times: w times the difference is, label's - null's",
+        ),
+        Mistake(
+            "(1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]",
+            "both[n:, ..., :channels] + (weight - 1) * (both[:n, ..., :channels] - "
+            "both[n:, ..., :channels])",
+            "it lies one or two differences too near to the null label's answer",
+        ),
+        Mistake(
+            "null + 0 * label",
+            "0 * label",
+            "label 0 stands for the null label: the model was trained with `null`",
+        ),
+        Mistake(
+            "_join(eps_hat, both[:n, ..., channels:], axis=-1)",
+            "_join(eps_hat, (both[:n, ..., channels:] + both[n:, ..., channels:]) / 2, axis=-1)",
+            "the learned variance is the mean of both: it stays that of the label",
         ),
         Mistake(
             "_join(eps_hat, both[:n, ..., channels:], axis=-1)",

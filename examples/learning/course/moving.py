@@ -49,6 +49,31 @@ UPSAMPLE = Lesson(
         ),
         Mistake(
             ".sum(axis=(2, 4))",
+            "[:, :, 0, :, 0] * 4",
+            "one of the four copies counts four times: each copy has a gradient of its own (rule 3)",
+        ),
+        Mistake(
+            ".sum(axis=(2, 4))",
+            ".mean(axis=(2, 4)) / 4",
+            "it is divided by 4 twice: the four copies' gradients add up (rule 3)",
+        ),
+        Mistake(
+            ".sum(axis=(2, 4))",
+            ".trace(axis1=2, axis2=4)",
+            "only two of the four copies are summed, those on a diagonal: all four add up (rule 3)",
+        ),
+        Mistake(
+            ".sum(axis=(2, 4))",
+            "[:, :, 0].sum(axis=3)",
+            "only two of the four copies are summed, those in a row: all four add up (rule 3)",
+        ),
+        Mistake(
+            ".sum(axis=(2, 4))",
+            "[..., 0, :].sum(axis=2)",
+            "only two of the four copies are summed, those in a column: all four add up (rule 3)",
+        ),
+        Mistake(
+            ".sum(axis=(2, 4))",
             ".max(axis=(2, 4))",
             "it is the largest of the four copies' gradients: that would be pooling; here all four "
             "add up (rule 3)",
@@ -128,6 +153,31 @@ CONCAT = Lesson(
         ),
         Mistake(
             "return dy[..., :c].copy(), dy[..., c:]",
+            "return dy[:, :c], dy[:, c:]",
+            "dy is cut along the rows: a and b were joined along the channels, the last axis",
+        ),
+        Mistake(
+            "return dy[..., :c].copy(), dy[..., c:]",
+            "return dy[..., 0::2], dy[..., 1::2]",
+            "every second channel is taken: a's channels stand together in front of b's",
+        ),
+        Mistake(
+            "return dy[..., :c].copy(), dy[..., c:]",
+            "return dy[..., :c], dy",
+            "all of dy goes to b: it wrote only the channels behind a's",
+        ),
+        Mistake(
+            "return dy[..., :c].copy(), dy[..., c:]",
+            "return dy[..., :c], dy[..., :c]",
+            "both get a's part: b's channels are those behind",
+        ),
+        Mistake(
+            "return dy[..., :c].copy(), dy[..., c:]",
+            "return dy[..., :c], dy[..., c + 1 :]",
+            "a channel between the two parts is lost: b begins at channel C",
+        ),
+        Mistake(
+            "return dy[..., :c].copy(), dy[..., c:]",
             "return dy, dy",
             "all of dy goes to both: a wrote only the first C channels of y, b only the others",
         ),
@@ -181,6 +231,31 @@ ADD_TO_PIXELS = Lesson(
             "dy.sum(axis=(1, 2))",
             "dy",
             "dvector lacks the sum over the pixels: it was copied to each of them (rule 3)",
+        ),
+        Mistake(
+            "dy.sum(axis=(1, 2))",
+            "dy.sum(axis=1)",
+            "dvector is summed over the rows only: it was copied along the columns, too (rule 3)",
+        ),
+        Mistake(
+            "dy.sum(axis=(1, 2))",
+            "dy.sum(axis=2)",
+            "dvector is summed over the columns only: it was copied along the rows, too (rule 3)",
+        ),
+        Mistake(
+            "dy.sum(axis=(1, 2))",
+            "dy.sum(axis=3)",
+            "dvector is summed over the channels: it was copied along rows and columns (rule 3)",
+        ),
+        Mistake(
+            "return dy, dy.sum(axis=(1, 2))",
+            "return dy + dy.sum(axis=(1, 2))[:, None, None], dy.sum(axis=(1, 2))",
+            "dx gets the vector's gradient, too: x was only added, dx = dy",
+        ),
+        Mistake(
+            "return dy, dy.sum(axis=(1, 2))",
+            "return dy.mean(axis=(1, 2), keepdims=True) + 0 * dy, dy.sum(axis=(1, 2))",
+            "dx is averaged over the pixels: each pixel has a gradient of its own, dx = dy",
         ),
         Mistake(
             "return dy, dy.sum(axis=(1, 2))",

@@ -89,6 +89,26 @@ LINEAR = Lesson(
             "the transpose of x is missing in dW (rule 4)",
         ),
         Mistake(
+            "dW += rows(x).T @ rows(dy)",
+            "for a, b in zip(x, dy): dW[...] = a.T @ b",
+            "dW keeps the last image alone: = in a loop throws away what the others gave (rule 2)",
+        ),
+        Mistake(
+            "rows(x).T @ rows(dy)",
+            "rows(x).T @ (rows(x) @ self.W.of(tape.theta) + self.b.of(tape.theta))",
+            "y stands where dy belongs",
+        ),
+        Mistake(
+            "rows(x).T @ rows(dy)",
+            "rows(x).T @ rows(dy) + self.W.of(tape.theta)",
+            "W itself is added to its gradient: the gradient is xᵀ dy alone",
+        ),
+        Mistake(
+            "self.W.of(tape.theta).T",
+            "self.W.of(tape.grad).T",
+            "dx is made with the gradient of W: it is dy Wᵀ, with the weight, tape.theta",
+        ),
+        Mistake(
             "rows(x).T @ rows(dy)",
             "rows(dy).T @ rows(x)",
             "dW is transposed: xᵀ comes first, so that dW has the shape of W (rule 1)",
@@ -168,6 +188,31 @@ SILU = Lesson(
             "s + x * s * (1 - s)",
             "x",
             "x is only one of the two factors, and its slope is 1: the product rule has two terms",
+        ),
+        Mistake(
+            "s + x * s * (1 - s)",
+            "s * (1 - s) + x * s",
+            "the two halves of the product rule are mixed: x' s + x s' = s + x · s (1 - s)",
+        ),
+        Mistake(
+            "s + x * s * (1 - s)",
+            "1 + x * s * (1 - s)",
+            "the first half of the product rule is x' s = s, not 1",
+        ),
+        Mistake(
+            "s + x * s * (1 - s)",
+            "x + x * s * (1 - s)",
+            "the first half of the product rule is x' s = s, not x",
+        ),
+        Mistake(
+            "s + x * s * (1 - s)",
+            "s + x * (s - 1)",
+            "the slope of the sigmoid is s (1 - s), and it is multiplied by x",
+        ),
+        Mistake(
+            "x, s = tape.pop(self)",
+            "s, x = tape.pop(self)",
+            "x and s are exchanged: they come back in the order in which they were pushed",
         ),
         Mistake(
             "dy * (",
@@ -253,6 +298,16 @@ DROPOUT = Lesson(
         ),
         Mistake(
             "return self._masked(dy, mask)",
+            "return dy * ~mask",
+            "the mask is upside down: it is 1 where a number was kept",
+        ),
+        Mistake(
+            "return self._masked(dy, mask)",
+            "return dy * mask.mean()",
+            "the mean of the mask stands for the mask: each number has its own",
+        ),
+        Mistake(
+            "return self._masked(dy, mask)",
             "return self._masked(self._masked(dy, mask), mask)",
             "the mask with its 1 / (1 - rate) is applied twice",
         ),
@@ -330,6 +385,21 @@ EMBEDDING = Lesson(
             "one_hot.astype(dy.dtype) @ dy",
             "one_hot.T.astype(dy.dtype) @ dy",
             "the one-hot matrix is not transposed, or once too often: (classes + 1, N) @ (N, dim)",
+        ),
+        Mistake(
+            "== label",
+            "!= label",
+            "the one-hot labels are upside down: a row gets dy where the label is its own",
+        ),
+        Mistake(
+            "dtable += one_hot.astype(dy.dtype) @ dy",
+            "for i, k in enumerate(label): dtable[i] += dy[i]",
+            "rows are taken by their place in the batch: dy[i] belongs to row label[i]",
+        ),
+        Mistake(
+            "dtable += one_hot.astype(dy.dtype) @ dy",
+            "dtable += dy.sum(axis=0)",
+            "every row gets the sum over the batch: row k gets dy of the images with label k only",
         ),
         Mistake(
             "arange(self.null + 1)",

@@ -15,6 +15,7 @@ class Answers:
     """A network whose answer to x_t is its own weights, and a little of all that it is told."""
 
     def forward(self, x_t, t, tape, label=None):
+        self.x_t = x_t
         told = 0.3 * x_t + 1e-3 * t[:, None, None, None]
         return tape.theta.reshape(x_t.shape) + told + (0 if label is None else 0.1 * label.sum())
 
@@ -36,19 +37,24 @@ class LossTrial:
         start = np.random.default_rng(1).standard_normal(60)
         theta, arguments = self._arguments()
         tape = Tape(theta, start.copy())
-        results["loss"] = names["simple_loss"](Answers(), *arguments, tape, **self.options)
+        model = Answers()
+        results["loss"] = names["simple_loss"](model, *arguments, tape, **self.options)
+        results["x_t"] = model.x_t
         results["dε_θ"] = (tape.grad - start).reshape(3, 4, 1, 5)
         names["simple_loss"](Answers(), *arguments, Tape(theta), **self.options)
 
     def right(self, names):
         theta, arguments = self._arguments()
 
+        model = Answers()
+
         def loss(tape):
-            return names["simple_loss"](Answers(), *arguments, tape, **self.options)
+            return names["simple_loss"](model, *arguments, tape, **self.options)
 
         weight = self.options.get("weight", np.full(3, 1 / 3))
         slopes = weight @ numerical_jacobian(loss, theta)
-        return {"loss": loss(Tape(theta)), "dε_θ": slopes.reshape(3, 4, 1, 5)}
+        right = {"loss": loss(Tape(theta)), "dε_θ": slopes.reshape(3, 4, 1, 5)}
+        return right | {"x_t": model.x_t}
 
     def _arguments(self):
         rng = np.random.default_rng(5)
@@ -178,6 +184,42 @@ LOSS = Lesson(
             "the network is told t - 1: here t runs from 1 to T, and the U-Net knows it",
         ),
         Mistake(
+            "x_t = q_sample(x0, t, eps, schedule)",
+            "x_t = x0 + eps",
+            "x_t is made by just adding the noise: use q_sample, which makes x_t = a x0 + b eps",
+        ),
+        Mistake(
+            "x_t = q_sample(x0, t, eps, schedule)",
+            "x_t = q_sample(eps, t, x0, schedule)",
+            "image and noise are swapped in q_sample(x0, t, eps, schedule)",
+        ),
+        Mistake(
+            "x_t = q_sample(x0, t, eps, schedule)",
+            "x_t = q_sample(x0, t - 1, eps, schedule)",
+            "x_t is made for t - 1: the network and the noise must have the same t",
+        ),
+        Mistake(
+            "return mean_of_each(error * error)",
+            "return mean_of_each((error * error) ** 0.5)",
+            "the loss is the mean of absolute errors: it is the mean of their squares",
+        ),
+        Mistake(
+            "return mean_of_each(error * error)",
+            "return mean_of_each(error * error) * loss_weight(weight, x0[:, 0, 0, 0])",
+            "the loss is multiplied by the weight: the loss of each image is returned without it, the "
+            "weight counts in the gradient only",
+        ),
+        Mistake(
+            "* error, tape)",
+            "* (error**2) ** 0.5, tape)",
+            "the error has lost its sign: the slope of its square is 2 times the error itself",
+        ),
+        Mistake(
+            "if tape.grad is not None:",
+            "if False:",
+            "model.backward is never called: nothing reaches tape.grad",
+        ),
+        Mistake(
             "if tape.grad is not None:",
             "if True:",
             "a tape without a gradient must not go back: look at tape.grad first",
@@ -217,10 +259,13 @@ ADAM = Lesson(
         - Where does tiny stand: inside of the root, outside, before or after the correction?
         - Which line changes the array theta, and which would only give its name to another one?
     """,
+    chained=True,
     hints=(
         "Count the step first. m and v are kept for the next step, m̂ and v̂ are not.",
         "m *= β1 and m += (1 - β1) grad change the array; v gets grad². Divide by 1 - β**step: β "
         "to the power of the step. Then theta -= lr m̂ / (√v̂ + tiny).",
+        "With gradients 1 and 1: m is 0.1, then 0.19; v 0.001, then 0.001999; m̂ and v̂ are 1 both times, "
+        "so each step is lr.",
     ),
     trial=FunctionTrial(run_adam),
     constants={"2": 2, "(1 - β1)": 0.1, "(1 - β2)": 0.001, "β1": 0.9, "β2": 0.999},
@@ -316,6 +361,76 @@ ADAM = Lesson(
             "v_hat**0.5",
             "v_hat",
             "the root is missing: m̂ is divided by √v̂",
+        ),
+        Mistake(
+            "m *= self.decay1",
+            "m *= 1 - self.decay1",
+            "the old m counts 1 - β1: it counts β1, the new gradient 1 - β1",
+        ),
+        Mistake(
+            ("m *= self.decay1", "m += (1 - self.decay1)"),
+            ("m *= 1 - self.decay1", "m += self.decay1"),
+            "β1 and 1 - β1 are exchanged: the old m counts β1, the new gradient 1 - β1",
+        ),
+        Mistake(
+            ("v *= self.decay2", "v += (1 - self.decay2)"),
+            ("v *= 1 - self.decay2", "v += self.decay2"),
+            "β2 and 1 - β2 are exchanged: the old v counts β2, the new square 1 - β2",
+        ),
+        Mistake(
+            "m += (1 - self.decay1) * grad",
+            "m += grad",
+            "the factor 1 - β1 is missing before the gradient",
+        ),
+        Mistake(
+            "v += (1 - self.decay2) * grad",
+            "v += grad",
+            "the factor 1 - β2 is missing before grad²",
+        ),
+        Mistake(
+            "        m *= self.decay1\n",
+            "",
+            "the old m is not multiplied by β1",
+        ),
+        Mistake(
+            "        v *= self.decay2\n",
+            "",
+            "the old v is not multiplied by β2",
+        ),
+        Mistake(
+            "v / (1 - self.decay2**",
+            "v / (1 - self.decay1**",
+            "v is corrected with β1: it is β2's average",
+        ),
+        Mistake(
+            "m / (1 - self.decay1**",
+            "m / (1 - self.decay2**",
+            "m is corrected with β2: it is β1's average",
+        ),
+        Mistake(
+            ("m / (1 - ", "v / (1 - "),
+            ("m * (1 - ", "v * (1 - "),
+            "the corrections multiply: they divide by 1 - β^step",
+        ),
+        Mistake(
+            "m_hat / (v_hat**0.5 + self.tiny)",
+            "m_hat",
+            "the division by √v̂ + tiny is missing: this is momentum alone",
+        ),
+        Mistake(
+            "* grad * grad",
+            "* (grad * grad) ** 0.5",
+            "v gets the gradient's size where it gets its square",
+        ),
+        Mistake(
+            "* grad * grad",
+            "* m * m",
+            "v gets m² where it gets grad²",
+        ),
+        Mistake(
+            "self.step += 1",
+            "self.step = 1",
+            "the step is always 1: it counts up",
         ),
         Mistake(
             "* grad * grad",

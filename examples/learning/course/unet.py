@@ -82,6 +82,68 @@ GROUPNORM = Lesson(
             "the factor r = 1/√(var + tiny) is missing in dx",
         ),
         Mistake(
+            "dx = r * (g",
+            "dx = r * (dy_pixels",
+            "the first term is dy, where g = gain · dy belongs: the gain is missing in it",
+        ),
+        Mistake(
+            "self.gain.of(tape.theta) * dy_pixels",
+            "dy_pixels / self.gain.of(tape.theta)",
+            "dy is divided by the gain: y = gain x̂, so g = gain · dy",
+        ),
+        Mistake(
+            "self.gain.of(tape.theta) * dy_pixels",
+            "self.bias.of(tape.theta) * dy_pixels",
+            "the bias stands where the gain belongs, g = gain · dy",
+        ),
+        Mistake(
+            "self.gain.of(tape.theta) * dy_pixels",
+            "self.gain.of(tape.theta) * dy_pixels + self.bias.of(tape.theta)",
+            "the bias is in g: it is only added, the gradient of x̂ is gain · dy",
+        ),
+        Mistake(
+            "- self._mean(g) -",
+            "+ self._mean(g) -",
+            "the way through the mean has the wrong sign: centred = x - mean",
+        ),
+        Mistake(
+            "- x_hat * self",
+            "+ x_hat * self",
+            "the way through the variance has the wrong sign: r falls when the variance rises",
+        ),
+        Mistake(
+            "self._mean(g * x_hat)",
+            "self._mean(g * x_hat) / 2",
+            "the way through the variance is halved: the square's 2 cancels the 1/2 of the root, and "
+            "one of them was forgotten",
+        ),
+        Mistake(
+            "self._mean(g * x_hat)",
+            "self._mean(g * x_hat) * 2",
+            "the way through the variance is doubled: the square's 2 cancels the 1/2 of the root, and "
+            "one of them was forgotten",
+        ),
+        Mistake(
+            "x_hat * self._mean(g * x_hat)",
+            "x_hat * r * r * self._mean(g * x_hat)",
+            "the way through the variance has r² too much: x̂ is centred · r already",
+        ),
+        Mistake(
+            "x_hat * self._mean(g * x_hat)",
+            "x_hat / r * self._mean(g * x_hat)",
+            "the way through the variance has centred where x̂ belongs: one r is missing there",
+        ),
+        Mistake(
+            "dx = r * (",
+            "dx = r * r * r * (",
+            "r is in dx twice too often",
+        ),
+        Mistake(
+            "(dy_pixels * x_hat)",
+            "(dy_pixels * x_hat * r)",
+            "dgain has one r too many: y = gain · x̂, so dgain = Σ dy x̂",
+        ),
+        Mistake(
             "dx = r * (",
             "dx = r * r * (",
             "r is in dx once too often",
@@ -168,6 +230,11 @@ GROUPNORM = Lesson(
             "dx = r * (g - mean(g) - x_hat * mean(g * x_hat))",
             "the means go over the channels of a pixel: that is LayerNorm in a transformer; here "
             "they go over the pixels and channels of a group",
+        ),
+        Mistake(
+            "dx = r * (g - self._mean(g) - x_hat * self._mean(g * x_hat))",
+            "dx = r * (g - g.mean() - x_hat * (g * x_hat).mean())",
+            "the means go over everything: each group of each image has statistics of its own",
         ),
         Mistake(
             "dx = r * (g - self._mean(g) - x_hat * self._mean(g * x_hat))",
