@@ -25,7 +25,7 @@ from .course import LESSONS
 from .trouble import load
 
 PLACES = [grid, process, samplers, blocks, condition, optim, pairs, unet]
-GRIDS = 200
+GRIDS, DIGITS = 200, 2000
 STEPS, BATCH, SIZE, EACH = 1500, 32, 14, 10
 
 
@@ -55,7 +55,7 @@ def use(solved, folder):
 
 def digits(path):
     """A small U-Net learns digits, and draws ten of each kind with DDIM and guidance."""
-    data = offline_digits(2000, size=SIZE)
+    data = offline_digits(DIGITS, size=SIZE)
     config = UNetConfig(
         image_size=SIZE, base=16, multipliers=(1, 2), attention_at=(7,), groups=4, dropout=0.1,
         classes=10,
