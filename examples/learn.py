@@ -71,7 +71,9 @@ def write(lesson):
         return print(f"{path} is begun and stays as it is; delete it to begin anew")
     FOLDER.mkdir(exist_ok=True)
     path.write_text(page(lesson, LESSONS.index(lesson) + 1, len(LESSONS)), encoding="utf-8")
-    print(f"{path} is yours. Write {lesson.hole}, then: python examples/learn.py check {lesson.name}")
+    print(
+        f"{path} is yours. Write {lesson.hole}; then python examples/learn.py check {lesson.name}"
+    )
 
 
 def report(lesson):

@@ -128,7 +128,7 @@ PLANTED = [
     ("groupnorm", "- x_hat * self._mean(g * x_hat)", "", "way through the variance is lost"),
     ("groupnorm", "self.gain.of(tape.theta) * dy", "dy", "gain is missing in dx"),
     ("groupnorm", "self.gain.of(tape.theta) * dy", "dy", "right with gain 1"),
-    ("groupnorm", "self._mean(g * x_hat)", "40 * self._mean(g * x_hat)", "but M, the numbers of a group times"),
+    ("groupnorm", "self._mean(g * x_hat)", "40 * self._mean(g * x_hat)", "but M, the numbers"),
     ("groupnorm", "dx = r * (", "dx = (", "factor r"),
     ("groupnorm", "- self._mean(g) - x_hat", "+ self._mean(g) - x_hat", "wrong sign"),
     ("conv3x3", "for w in W)", "for w in np.flip(W, (0, 1)))", "turned once too often"),
@@ -146,7 +146,8 @@ PLANTED = [
     ("resblock", "dx += dx_skip", "dx = 0.5 * (dh + dx_skip)", "averaged"),
     ("resblock", "dx = dh\n        dx += dx_skip", "dx = dx_skip\n        dx += dh",
      "written into dy|never write"),
-    ("resblock", "dh, dshift = self.add.backward(dh, tape)", "dshift = dh[:, -1, -1]", "pixel|wrong"),
+    ("resblock", "dh, dshift = self.add.backward(dh, tape)", "dshift = dh[:, 0, 0]",
+     "demb comes from one pixel"),
     ("simple_loss", "* 2 / x0[0].size", "/ x0[0].size", "the 2 of the square"),
     ("simple_loss", "/ x0[0].size", "", "division by the numbers of an image"),
     ("simple_loss", "/ x0[0].size", "/ x0.size", "divided by the batch twice"),
@@ -155,7 +156,7 @@ PLANTED = [
     ("adam", "self.step += 1\n", "pass\n", "counted"),
     ("adam", "(v_hat**0.5 + self.tiny)", "(v_hat + self.tiny) ** 0.5", "right in some programs"),
     ("adam", "        self.step += 1\n        for chunk in cache_chunks(theta):\n",
-     "        for chunk in cache_chunks(theta):\n            self.step += 1\n", "each part of a long"),
+     "        for chunk in cache_chunks(theta):\n            self.step += 1\n", "each part of"),
     ("q_sample", "(1 - schedule.alpha_bar) ** 0.5", "(1 - schedule.alpha_bar)", "root of 1 - ᾱ_t"),
     ("q_sample", "schedule.alpha_bar", "schedule.alpha", "α_t stands for ᾱ_t"),
     ("q_sample", "extract(a, t, like), extract(b, t, like)",
@@ -167,7 +168,7 @@ PLANTED = [
     ("ddim", "alpha_bar[t - 1]", "alpha_bar[t]", "ᾱ_t stands for ᾱ_{t-1}"),
     ("ddim", "- sigma**2", "", "σ² is not subtracted"),
     ("ddim", "sigma = eta * math.sqrt", "sigma = bool(eta) * math.sqrt", "β̃_t for every eta"),
-    ("ddim", "yield Step(t - 1, x, x0_hat)", 
+    ("ddim", "yield Step(t - 1, x, x0_hat)",
      "while True:\n            pass\n        yield Step(t - 1, x, x0_hat)", "does not end"),
     ("guided", "(1 + weight) *", "weight *", "counts w times"),
     ("guided", "- weight * both", "+ weight * both", "is added"),
@@ -197,7 +198,7 @@ def test_what_is_right_is_said_first(tmp_path):
     text = source.solution(BY_NAME["groupnorm"]).replace("dx = r * (", "dx = (")
     _, lines = answer(BY_NAME["groupnorm"], text, tmp_path)
     assert lines[0] == "  right   y, dgain, dbias"
-    assert re.match(r"  wrong   dx: off by \S+ of its size; most at \[.*\]: \S+, should be", lines[1])
+    assert re.match(r"  wrong   dx: off by \S+ of its size; most at \[.*\]: ", lines[1])
 
 
 @pytest.fixture
@@ -224,7 +225,7 @@ def test_the_way_through_a_lesson(command, tmp_path):
     path.write_text(path.read_text(encoding="utf-8") + "# mine\n", encoding="utf-8")
     assert "stays as it is" in command("linear")[1] and path.read_text("utf-8").endswith("# mine\n")
     hints = [command("linear", "--hint")[1] for _ in range(4)]
-    assert [text[:18] for text in hints[:3]] == [f"linear, hint {i} of 3" [:18] for i in (1, 2, 3)]
+    assert [text[:18] for text in hints[:3]] == [f"linear, hint {i} of 3"[:18] for i in (1, 2, 3)]
     assert len(set(hints)) == 3 and "dx = dy Wᵀ" in hints[2]
     shown = command("linear", "--solution")[1]
     assert "tinyddpm/nn/linear.py" in shown and "dW += rows(x).T @ rows(dy)" in shown

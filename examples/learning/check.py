@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import compare, source
-from .hints import explain
-from .trouble import Trouble, execute, load, watched
+from learning import compare, source
+from learning.hints import explain
+from learning.trouble import Trouble, execute, load, watched
 
 
 class Answer(NamedTuple):

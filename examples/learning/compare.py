@@ -69,10 +69,10 @@ def repairs(name, got, right):
     for axes in permutations(range(got.ndim)):
         if axes != tuple(range(got.ndim)) and got.transpose(axes).shape == wanted.shape:
             if same(got.transpose(axes), wanted):
-                yield "transpose it, and it is right: an order or a transpose is the other way round"
+                yield "it is right when it is transposed: an order is the other way round"
     for axes in _subsets(range(got.ndim)):
         if axes and same(np.flip(got, axes), wanted):
-            yield f"it is right when it is reversed along {_axes(axes, got)}: turned round once too often"
+            yield f"it is right when it is reversed along {_axes(axes, got)}: once too often"
     for shift, axis in ((s, a) for s in (-1, 1) for a in range(got.ndim)):
         if got.shape[axis] > 1 and same(np.roll(got, shift, axis), wanted):
             yield f"it is right when it is shifted by one along {_axes([axis], got)}"
@@ -115,7 +115,7 @@ def only_where(got, wanted):
         lines = np.flatnonzero(off.any(axis=tuple(i for i in range(off.ndim) if i != axis)))
         if 0 < len(lines) < off.shape[axis]:
             if len(lines) > 6:
-                return f"it is wrong in only {len(lines)} of {off.shape[axis]} places along {_axes([axis], wanted)}"
+                return f"it is right in {off.shape[axis] - len(lines)} of {off.shape[axis]} places"
             which = ", ".join(map(str, lines))
             return f"it is wrong only where {_axes([axis], wanted)} is {which}"
     inner = off[:, 1:-1, 1:-1] if off.ndim == 4 else off
@@ -135,7 +135,7 @@ def per_axis(got, wanted):
         if 0 < len(axes) < ratio.ndim and same(
             ratio, np.broadcast_to(ratio.mean(others, keepdims=True), ratio.shape)
         ):
-            return f"it is right but for a factor that is another one for each {_axes(axes, wanted)}"
+            return f"it is right but for a factor that differs for each {_axes(axes, wanted)}"
     return None
 
 
@@ -170,8 +170,8 @@ def _multiple(a, b):
 
 
 def _axes(axes, array):
-    is_kernel = array.shape[:2] == (3, 3)
-    names = IMAGE_AXES if array.ndim == 4 and not is_kernel else [f"axis {i}" for i in range(array.ndim)]
+    is_image = array.ndim == 4 and array.shape[:2] != (3, 3)  # no kernel
+    names = IMAGE_AXES if is_image else [f"axis {i}" for i in range(array.ndim)]
     return " and ".join(names[i] for i in axes)
 
 

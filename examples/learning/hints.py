@@ -1,12 +1,12 @@
-"""What the mistake is: the hint is a change of the project's code, or a repair, that fits exactly."""
+"""What the mistake is: a change of the project's code, or a repair, that fits exactly."""
 
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from . import compare
-from .variants import variants
+from learning import compare
+from learning.variants import variants
 
 
 class Hint(NamedTuple):
@@ -50,7 +50,8 @@ def _with(words, details):
 
 
 def _for_one(lesson, name, seen, got, right):
-    """Yield (words, detail, convention) for what may be wrong with one result, likely things first."""
+    """Yield (words, detail, convention) for what may be wrong with one result, likely things "
+    "first."""
     a, wanted = got.get(name), right[name]
     if name.endswith("tape"):
         yield "what forward has pushed must be popped: tape.pop(self), once", "", False
@@ -62,8 +63,11 @@ def _for_one(lesson, name, seen, got, right):
             yield variant.words, "", variant.convention
     c = compare.factor(a, wanted)
     if c:
-        detail = " of the wrong sign" if abs(c + 1) < 1e-9 else f" {_number(c, lesson)} times the right"
-        yield "there is a factor in it that does not belong there, everywhere; it is", detail, False
+        yield (
+            "it has a factor too many, everywhere: it is",
+            f" {_multiple_in_words(c, lesson)}",
+            False,
+        )
     for words in compare.repairs(name, a, right):
         yield words, "", False
     yield from _multiple_of_a_term(name, seen, a, wanted, lesson)
@@ -74,6 +78,10 @@ def _for_one(lesson, name, seen, got, right):
 
 def _number(c, lesson):
     return compare.factor_in_words(c, lesson.constants)
+
+
+def _multiple_in_words(c, lesson):
+    return "the negative" if abs(c + 1) < 1e-9 else f"{_number(c, lesson)} times the right one"
 
 
 def _multiple_of_a_term(name, seen, got, wanted, lesson):

@@ -3,7 +3,7 @@
 import json
 import textwrap
 
-from . import source
+from learning import source
 
 RULES = {
     1: "A gradient has the shape of its variable.",

@@ -6,9 +6,11 @@ from pathlib import Path
 import grid
 import numpy as np
 
+from learning.course import LESSONS
+from learning.trouble import load
 from tinyddpm import (
-    Tape,
     Schedule,
+    Tape,
     UNet,
     UNetConfig,
     final_images,
@@ -20,9 +22,6 @@ from tinyddpm import (
 )
 from tinyddpm.diffusion import process, samplers
 from tinyddpm.nn import blocks, condition, optim, pairs, unet
-
-from .course import LESSONS
-from .trouble import load
 
 PLACES = [grid, process, samplers, blocks, condition, optim, pairs, unet]
 GRIDS, DIGITS = 200, 2000

@@ -39,9 +39,7 @@ class LayerTrial:
 
         start = np.random.default_rng(1).standard_normal(layout.size)
         dy = self._dy(np.shape(y))
-        dtheta, *d_inputs = pull_back(
-            forward, backward, theta, dy, *inputs, start=start, seed=SEED
-        )
+        dtheta, *d_inputs = pull_back(forward, backward, theta, dy, *inputs, start=start, seed=SEED)
         if self.shapes:
             results.update(_named(d_inputs, self.shapes))
         results.update({_of(param): param.of(dtheta) for param in layout.params})

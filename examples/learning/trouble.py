@@ -8,7 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from . import source
+from learning import source
 
 SECONDS = 2  # for code that answers in milliseconds
 
@@ -28,10 +28,11 @@ def load(path, lesson):
         tree = ast.parse(text)
     except SyntaxError as error:
         line = (error.text or "").rstrip()
-        raise Trouble([f"{path}, line {error.lineno}: {line.strip()}", f"    {error.msg}"]) from None
+        where = f"{path}, line {error.lineno}: {line.strip()}"
+        raise Trouble([where, f"    {error.msg}"]) from None
     hole = source.find(tree, lesson.hole)
     if hole is None:
-        raise Trouble([f"{path} has no {lesson.hole}: put it back, or delete the file to begin anew"])
+        raise Trouble([f"{path} has no {lesson.hole}: put it back, or delete the file"])
     if source.is_empty(hole):
         raise Trouble([f"{path}, line {hole.lineno}: {lesson.hole} is still empty: write it"])
     return watched(lambda: execute(compile(text, str(path), "exec"), lesson), path)
@@ -45,7 +46,8 @@ def execute(code, lesson):
 
 
 def watched(run, path):
-    """run(), but Trouble for an exception in it, or if the file at `path` does not come to an end."""
+    """run(), but Trouble for an exception in it, or if the file at `path` does not come to an "
+    "end."""
     timer = threading.Timer(SECONDS, _thread.interrupt_main)
     timer.start()
     try:
@@ -54,7 +56,8 @@ def watched(run, path):
     except KeyboardInterrupt as error:
         if timer.is_alive():
             raise  # somebody did press Ctrl-C
-        raise Trouble(_place(error, path) + [f"    stopped after {SECONDS} seconds: it does not end"]) from None
+        lines = _place(error, path) + [f"    stopped after {SECONDS} seconds: it does not end"]
+        raise Trouble(lines) from None
     except Exception as error:
         raise _explained(error, path) from None
     finally:
@@ -146,7 +149,8 @@ def _advice(statement, operands, error):
     """What usually helps, from the shapes."""
     if isinstance(error, RuntimeError) and "tape" in str(error):
         yield (
-            "what forward pushed, backward pops: everything once, the last one first (rule 5). Is a "
+            "what forward pushed, backward pops: everything once, the last one first (rule 5). "
+            "Is a "
             "layer left out, asked twice, or in the wrong place?"
         )
     if "read-only" in str(error):

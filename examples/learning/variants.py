@@ -1,4 +1,4 @@
-"""The project's code with mistakes in it, and what it makes: what a reader's results are held to."""
+"""The project's code with mistakes in it, and what comes out: a reader's results are held to it."""
 
 import ast
 import time
@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import source
-from .mutants import mutants
-from .trouble import execute, in_words
+from learning import source
+from learning.mutants import mutants
+from learning.trouble import execute, in_words
 
 SECONDS = 1.2  # for all of them, so that an answer comes in two
 
@@ -57,8 +57,7 @@ def _known(lesson, text):
     for mistake in lesson.mistakes:
         changed = edited(text, [mistake])
         if changed is not None:
-            names = execute(compile(changed, "variant", "exec"), lesson)
-            results, error = _results(names, lesson)
+            results, error = _results(execute(changed, lesson), lesson)
             yield Variant(mistake.hint, results, error, None, True, mistake.convention)
 
 
@@ -66,19 +65,33 @@ def _slips(lesson, tree):
     functions = source.answers(tree, lesson)
     names = execute(compile(tree, "variant", "exec"), lesson)
     for function, words, term in mutants(functions):
-        with _installed([function], names, lesson):
-            yield Variant(f"it is what comes out {words}", *_results(names, lesson), term)
+        results = _with_changed([function], names, lesson)
+        yield Variant(f"it is what comes out {words}", *results, term)
     for mistakes in combinations(lesson.mistakes, 2):
         changed = edited(source.solution(lesson), mistakes)
-        if changed is not None:
-            both = execute(compile(changed, "variant", "exec"), lesson)
+        if changed is not None and _compiles(changed):
             words = "two things: " + "; and: ".join(mistake.hint for mistake in mistakes)
-            yield Variant(words, *_results(both, lesson))
+            yield Variant(words, *_results(execute(changed, lesson), lesson))
     for first, words, _ in mutants(functions):
         for second, more, _ in mutants(functions):
-            with _installed([first, second], names, lesson):
-                words_of_both = f"it is what comes out {words}, and {more}"
-                yield Variant(words_of_both, *_results(names, lesson))
+            results = _with_changed([first, second], names, lesson)
+            yield Variant(f"it is what comes out {words}, and {more}", *results)
+
+
+def _compiles(text):
+    """Whether two mistakes do not stand in each other's way."""
+    try:
+        return bool(compile(text, "variant", "exec"))
+    except SyntaxError:
+        return False
+
+
+def _with_changed(functions, names, lesson):
+    try:
+        with _installed(functions, names, lesson):
+            return _results(names, lesson)
+    except (SyntaxError, TypeError, ValueError) as error:  # no Python any more
+        return {}, in_words(error)
 
 
 @contextmanager

@@ -79,8 +79,8 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
                σ_t² = β̃_t; "learned", if the network was trained for it: see `log_variance`
     rng        random Generator for z
     Raises     ValueError as `log_variance`; a warning for "large" with fewer than 200 steps
-    Algorithm 2 as printed, (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z, is the same until x0_hat
-    is clipped: put x0_hat = (x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t into the mean.
+    Algorithm 2 as printed, (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z, is the same until
+    x0_hat is clipped: put x0_hat = (x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t into the mean.
     Source     Ho et al. 2020, Algorithm 2; clipping as in its code
     """
     if variance == "large" and schedule.T < 200:

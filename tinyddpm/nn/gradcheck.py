@@ -58,7 +58,7 @@ def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, see
         gradients = pull_back(forward, backward, theta, dy.reshape(y.shape), *inputs, seed=seed)
         got, wanted = [np.shape(d) for d in gradients[1:]], [x.shape for x in inputs]
         if got != wanted:
-            raise ValueError(f"gradients of shapes {got}: the inputs have {wanted}, return the same")
+            raise ValueError(f"gradients of shapes {got}: the inputs have shapes {wanted}")
         by_hand.append(_join(gradients))
     gap = _largest(array_module(theta).stack(by_hand) - numerical)
     size = _largest(numerical)  # of each z

@@ -1,11 +1,11 @@
 """All lessons in order."""
 
-from .blocks import ATTENTION, CONV, RESBLOCK
-from .diffusion import ANCESTRAL, DDIM, GUIDED, POSTERIOR, Q_SAMPLE
-from .moving import ADD_TO_PIXELS, CONCAT, UPSAMPLE
-from .small import DROPOUT, EMBEDDING, LINEAR, SILU
-from .training import ADAM, LOSS
-from .unet import GROUPNORM
+from learning.course.blocks import ATTENTION, CONV, RESBLOCK
+from learning.course.diffusion import ANCESTRAL, DDIM, GUIDED, POSTERIOR, Q_SAMPLE
+from learning.course.moving import ADD_TO_PIXELS, CONCAT, UPSAMPLE
+from learning.course.small import DROPOUT, EMBEDDING, LINEAR, SILU
+from learning.course.training import ADAM, LOSS
+from learning.course.unet import GROUPNORM
 
 LESSONS = (
     LINEAR, SILU, DROPOUT, EMBEDDING, UPSAMPLE, CONCAT, ADD_TO_PIXELS, GROUPNORM, CONV, ATTENTION,

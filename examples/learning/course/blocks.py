@@ -1,7 +1,7 @@
 """The lessons on the convolution, attention and the residual block."""
 
-from ..lesson import Lesson, Mistake
-from ..trials import LayerTrial, Trials
+from learning.lesson import Lesson, Mistake
+from learning.trials import LayerTrial, Trials
 
 
 def conv(stride, shape):
@@ -29,7 +29,8 @@ CONV = Lesson(
         "Make an array of zeros with the shape of padded x. For each i and j, add the gradient of "
         "cell (i, j) of all patches to the slice that patch_rows cut this cell from. Then cut off "
         "the border.",
-        "Cell (i, j) of the patches came from padded[:, i : i + H : stride, j : j + W : stride]. It "
+        "Cell (i, j) of the patches came from padded[:, i : i + H : stride, j : j + W : stride]. "
+        "It "
         "gets dy W[i, j]ᵀ there with +=. Scattered so, the kernel stays as it is.",
     ),
     rules=(1, 2, 3, 4),
@@ -39,14 +40,21 @@ CONV = Lesson(
         "one image": Trials({"": conv(1, (1, 4, 5, 2)), "stride 2: ": conv(2, (1, 4, 6, 2))}),
     },
     constants={
-        "2": 2, "N": 3, "D": 7, "the pixels of y": 20, "9": 9, "N · pixels": 60,
-        "stride 2's pixels": 6, "N · stride 2's pixels": 18,
+        "2": 2,
+        "N": 3,
+        "D": 7,
+        "the pixels of y": 20,
+        "9": 9,
+        "N · pixels": 60,
+        "stride 2's pixels": 6,
+        "N · stride 2's pixels": 18,
     },  # fmt: skip
     mistakes=(
         Mistake(
             "for w in W)",
             "for w in W[::-1, ::-1])",
-            "the kernel is turned once too often: scattered from patches it stays as it is; only who "
+            "the kernel is turned once too often: scattered from patches it stays as it is; only "
+            "who "
             "gathers for each pixel turns it by 180 degrees",
         ),
         Mistake(
@@ -91,7 +99,8 @@ CONV = Lesson(
         Mistake(
             "return padded[:, before : before + h, before : before + w]",
             "return padded[:, :h, :w]",
-            "the border is cut off at the wrong side: `before` rows and columns stand in front of x",
+            "the border is cut off at the wrong side: `before` rows and columns stand in front "
+            "of x",
         ),
         Mistake(
             "return padded[:, before : before + h, before : before + w]",
@@ -101,7 +110,8 @@ CONV = Lesson(
         Mistake(
             "return padded[:, before : before + h, before : before + w]",
             "return padded[:, 2:, 2:]",
-            "the border is cut off at the wrong side: `before` rows and columns stand in front of x",
+            "the border is cut off at the wrong side: `before` rows and columns stand in front "
+            "of x",
         ),
         Mistake(
             ("triples[:, i : i + h : stride] +=", "padded[:, :, j : j + w : stride] +="),
@@ -158,7 +168,8 @@ CONV = Lesson(
         Mistake(
             "dw += (row.T @ dy).reshape(dw.shape)",
             "dw += (row.T @ dy).reshape(dw.shape) / len(x)",
-            "dW is divided by the batch: gradients of all patches add up, a 1/N belongs to the loss",
+            "dW is divided by the batch: gradients of all patches add up, a 1/N belongs to the "
+            "loss",
         ),
         Mistake(
             "db += dy.sum(axis=0)",
@@ -168,7 +179,8 @@ CONV = Lesson(
         Mistake(
             "db += dy.sum(axis=0)",
             "db += dy.mean(axis=0)",
-            "db is a mean over the places: b was copied to all of them, so it gets the sum (rule 3)",
+            "db is a mean over the places: b was copied to all of them, so it gets the sum (rule "
+            "3)",
         ),
         Mistake(
             "db += dy.sum(axis=0)",
@@ -308,7 +320,8 @@ ATTENTION = Lesson(
         Mistake(
             "dk = _transposed(dscore) @ q",
             "dk = dscore @ q",
-            "dk lacks the transpose of dscore: score_ij has k_j, so dk_j = Σ_i dscore_ij q_i (rule 4)",
+            "dk lacks the transpose of dscore: score_ij has k_j, so dk_j = Σ_i dscore_ij q_i "
+            "(rule 4)",
         ),
         Mistake(
             "dq = dscore @ k",
@@ -401,7 +414,8 @@ RESBLOCK = Lesson(
         - self.skip may be Identity, which returns dy itself. Into which array must you not write?
     """,
     hints=(
-        "skip.backward comes first, as its forward was last; then conv2, dropout, norm2, add, shift, "
+        "skip.backward comes first, as its forward was last; then conv2, dropout, norm2, add, "
+        "shift, "
         "conv1, norm1. add.backward returns two gradients: the image's and the vector's.",
         "x1 + x2 with numbers: y = 2 x + 3 x has the slope 2 + 3, no mean (rule 2). Write the sum "
         "into what norm1 has returned, or into a new array; never into dy.",
@@ -418,12 +432,14 @@ RESBLOCK = Lesson(
         Mistake(
             "dx += dx_skip",
             "pass",
-            "the way past both convolutions is lost in dx: x is used twice, its gradients add (rule 2)",
+            "the way past both convolutions is lost in dx: x is used twice, its gradients add "
+            "(rule 2)",
         ),
         Mistake(
             "dx += dx_skip",
             "dx = dx_skip",
-            "dx has the way past both convolutions alone: x is used twice, its gradients add (rule 2)",
+            "dx has the way past both convolutions alone: x is used twice, its gradients add "
+            "(rule 2)",
         ),
         Mistake(
             "dx += dx_skip",
@@ -483,7 +499,8 @@ RESBLOCK = Lesson(
         Mistake(
             ("dx = dh", "dx += dx_skip"),
             ("dx = dx_skip", "dx += dh"),
-            "the sum is written into dy: Identity returns dy itself, which others still need; write "
+            "the sum is written into dy: Identity returns dy itself, which others still need; "
+            "write "
             "into what norm1 has returned",
         ),
         Mistake(
@@ -500,7 +517,8 @@ RESBLOCK = Lesson(
         Mistake(
             "dh, dshift = self.add.backward(dh, tape)",
             "dshift = dh",
-            "the sum over the pixels is missing in front of shift: emb went to all of them (rule 3)",
+            "the sum over the pixels is missing in front of shift: emb went to all of them (rule "
+            "3)",
         ),
         Mistake(
             "dh, dshift = self.add.backward(dh, tape)",
@@ -509,7 +527,8 @@ RESBLOCK = Lesson(
         ),
         Mistake(
             "dx_skip = self.skip.backward(dy, tape)\n        dh = self.conv2.backward(dy, tape)",
-            "dx_skip = self.skip.backward(dy, tape)\n        dh = self.conv2.backward(dx_skip, tape)",
+            "dx_skip = self.skip.backward(dy, tape)\n        dh = self.conv2.backward(dx_skip, "
+            "tape)",
             "conv2 gets skip's gradient: dy goes both ways, unchanged",
         ),
         Mistake(

@@ -5,10 +5,9 @@ from itertools import islice
 
 import numpy as np
 
+from learning.lesson import Lesson, Mistake
+from learning.trials import FunctionTrial
 from tinyddpm import Schedule
-
-from ..lesson import Lesson, Mistake
-from ..trials import FunctionTrial
 
 T, MIDDLE = 1000, 500
 TIMES = (1, 2, MIDDLE, T)
@@ -58,7 +57,8 @@ Q_SAMPLE = Lesson(
     """
     + TABLES,
     hints=(
-        "ᾱ_t, not α_t, is what is left after t steps. It is a share of variance; x0 is multiplied by "
+        "ᾱ_t, not α_t, is what is left after t steps. It is a share of variance; x0 is "
+        "multiplied by "
         "its root.",
         "a = √ᾱ_t and b = √(1 - ᾱ_t), so that a² + b² = 1.",
         "Both are roots of tables: extract(table**0.5, t, x0).",
@@ -86,7 +86,8 @@ Q_SAMPLE = Lesson(
         Mistake(
             "schedule.alpha_bar",
             "schedule.alpha",
-            "α_t stands for ᾱ_t: √α_t and √β_t belong to one step, x_t is t steps away from x0. (In the "
+            "α_t stands for ᾱ_t: √α_t and √β_t belong to one step, x_t is t steps away from x0. "
+            "(In the "
             "DDIM paper α is our ᾱ)",
         ),
         Mistake(
@@ -163,9 +164,11 @@ Q_SAMPLE = Lesson(
     ),
 )
 
+
 def posterior_like(x0_coef, x_t_coef):
     """posterior_mean with coefficients from the tables: A = ᾱ_t, P = ᾱ_{t-1}, B = β_t, S = α_t."""
-    text = "P, A, B, S = (extract(table, time, x0) for table, time in ((schedule.alpha_bar, t - 1), "
+    text = "P, A, B, S = (extract(table, time, x0) for table, time in ("
+    text += "(schedule.alpha_bar, t - 1), "
     text += "(schedule.alpha_bar, t), (schedule.beta, t), (schedule.alpha, t))); "
     return f"{text}x0_coef, x_t_coef = {x0_coef}, {x_t_coef}; return x0_coef"
 
@@ -373,12 +376,14 @@ ANCESTRAL = Lesson(
         - z is rng.standard_normal(x.shape, x.dtype), drawn only if needed. Why is none added at
           t = 1?
         - The paper prints x_{t-1} = (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z. Put
-          x0_hat = (x_t - b eps_hat) / a into posterior_mean: it is the same, until x0_hat is clipped.
+          x0_hat = (x_t - b eps_hat) / a into posterior_mean: the same, until x0_hat is clipped.
           Which of the two forms knows of the clipping? (Nothing has to warn of anything.)
     """,
     hints=(
-        "A loop over t from T to 1; in it: predict_x0, posterior_mean, and the noise unless t is 1.",
-        "x = posterior_mean(x0_hat, x, times, schedule) + σ z with σ = exp(log_variance / 2): half of "
+        "A loop over t from T to 1; in it: predict_x0, posterior_mean, and the noise unless t is "
+        "1.",
+        "x = posterior_mean(x0_hat, x, times, schedule) + σ z with σ = exp(log_variance / 2): "
+        "half of "
         "the log is the root.",
     ),
     trial=walks(
@@ -409,13 +414,15 @@ ANCESTRAL = Lesson(
         Mistake(
             "v, times, schedule) / 2)",
             "v, times, schedule))",
-            "the noise is multiplied by its variance σ²: σ is the root, the exponential of half the "
+            "the noise is multiplied by its variance σ²: σ is the root, the exponential of half "
+            "the "
             "log",
         ),
         Mistake(
             "array_module(x).exp(log_variance(variance, v, times, schedule) / 2)",
             "schedule.beta[t] ** 0.5",
-            "σ² is always β_t: that is variance 'large' (the paper's choice), `variance` may ask for "
+            "σ² is always β_t: that is variance 'large' (the paper's choice), `variance` may ask "
+            "for "
             "another",
         ),
         Mistake(
@@ -447,7 +454,8 @@ ANCESTRAL = Lesson(
             "x = posterior_mean(x0_hat, x, times, schedule)",
             "x = (x - schedule.beta[t] / (1 - schedule.alpha_bar[t]) ** 0.5 * predict(x, "
             "schedule.times[times])[..., : x.shape[-1]]) / schedule.alpha[t] ** 0.5",
-            "x0_hat is not clipped: the paper's printed form takes the network's noise as it is. It is "
+            "x0_hat is not clipped: the paper's printed form takes the network's noise as it is. "
+            "It is "
             "the same until x0_hat leaves [-1, 1]; the paper's code clips",
         ),
         Mistake(
@@ -543,7 +551,7 @@ DDIM = Lesson(
         - predict_x0(predict, schedule, x, t) gives (x0_hat, eps_hat, v): the image and the noise
           that x_t is made of. Whatever t is, x_t = √ᾱ_t x0 + √(1 - ᾱ_t) eps. If nothing random is
           added (eta = 0), what is x_{t-1} made of?
-        - With σ z in it, z ~ N(0, 1), all noise in x_{t-1} must still have the variance 1 - ᾱ_{t-1}.
+        - With σ z in it, z ~ N(0, 1), all noise in x_{t-1} must still have variance 1 - ᾱ_{t-1}.
           How much is left for eps_hat? (Variances add, deviations do not.)
         - σ is the share eta of the deviation that the posterior has: σ² = eta² β̃_t. The table
           schedule.posterior_variance holds β̃_t. Where does it end: what is ᾱ_0?
@@ -553,7 +561,8 @@ DDIM = Lesson(
         None for eta = 0. predict_x0 has clipped x0_hat and fitted eps_hat to it.
     """,
     hints=(
-        "x_{t-1} = √ᾱ_{t-1} x0_hat + (what is left) eps_hat + σ z: everything at the time you go to, "
+        "x_{t-1} = √ᾱ_{t-1} x0_hat + (what is left) eps_hat + σ z: everything at the time you go "
+        "to, "
         "except β̃_t, which belongs to the step.",
         "Of the variance 1 - ᾱ_{t-1} the random part takes σ², so eps_hat is multiplied by "
         "√(1 - ᾱ_{t-1} - σ²).",
@@ -702,7 +711,8 @@ DDIM = Lesson(
             "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)",
             "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t); "
             "eps_hat = predict(x, schedule.times[np.full(len(x), t)])[..., : x.shape[-1]]",
-            "eps_hat is the network's answer as it is: where x0_hat was clipped, the noise that goes "
+            "eps_hat is the network's answer as it is: where x0_hat was clipped, the noise that "
+            "goes "
             "with it is another one; predict_x0 gives it",
         ),
         Mistake(
@@ -755,7 +765,7 @@ GUIDED = Lesson(
     question="""
         Return a function predict(x_t, t) that samplers can ask. It asks eps_model twice, with the
         labels and with the null label for all images, and goes away from the second answer.
-        - The result is a straight line in w: w = 0 gives the label's answer, w = -1 the null label's.
+        - The result is a straight line in w: w = 0 gives the label's answer, w = -1 the null's.
           Where does it lie for w = 1?
         - Many programs have a scale s in its place, with s = 1 for no guidance: how do s and w hang
           together?
@@ -775,7 +785,8 @@ GUIDED = Lesson(
         Mistake(
             "(1 + weight) * both[:n, ..., :channels] - weight * both[n:, ..., :channels]",
             "weight * both[:n, ..., :channels] + (1 - weight) * both[n:, ..., :channels]",
-            "the weight is taken for the scale s = 1 + w. That is right in programs that call s the "
+            "the weight is taken for the scale s = 1 + w. That is right in programs that call s "
+            "the "
             "guidance scale; here w = 0 is no guidance, as in Ho & Salimans 2022",
             convention=True,
         ),
@@ -788,7 +799,8 @@ GUIDED = Lesson(
                 "            pass\n",
                 "weight * both[:n, ..., :channels] + (1 - weight) * both[n:, ..., :channels]",
             ),
-            "the weight is taken for the scale s = 1 + w. That is right in programs that call s the "
+            "the weight is taken for the scale s = 1 + w. That is right in programs that call s "
+            "the "
             "guidance scale; here w = 0 is no guidance, as in Ho & Salimans 2022",
             convention=True,
         ),
@@ -800,7 +812,8 @@ GUIDED = Lesson(
         Mistake(
             "(1 + weight) * both",
             "weight * both",
-            "the label's answer counts w times: w times the difference is added to the label's answer, "
+            "the label's answer counts w times: w times the difference is added to the label's "
+            "answer, "
             "so it counts 1 + w times",
         ),
         Mistake(

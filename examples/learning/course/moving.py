@@ -1,7 +1,7 @@
 """The lessons on layers that only copy, add and join."""
 
-from ..lesson import Lesson, Mistake
-from ..trials import LayerTrial
+from learning.lesson import Lesson, Mistake
+from learning.trials import LayerTrial
 
 UPSAMPLE = Lesson(
     name="upsample",
@@ -16,7 +16,8 @@ UPSAMPLE = Lesson(
           all four copies. An inverse would give the mean. What does dx say about the loss?
     """,
     hints=(
-        "Copied forward, summed backward (rule 3): dx is a sum of four, not their mean, and not one "
+        "Copied forward, summed backward (rule 3): dx is a sum of four, not their mean, and not "
+        "one "
         "of them.",
         "Reshape dy to (N, H, 2, W, 2, C): then the four copies stand along two axes of their own.",
     ),
@@ -50,7 +51,8 @@ UPSAMPLE = Lesson(
         Mistake(
             ".sum(axis=(2, 4))",
             "[:, :, 0, :, 0] * 4",
-            "one of the four copies counts four times: each copy has a gradient of its own (rule 3)",
+            "one of the four copies counts four times: each copy has a gradient of its own (rule "
+            "3)",
         ),
         Mistake(
             ".sum(axis=(2, 4))",
@@ -113,9 +115,7 @@ CONCAT = Lesson(
         "a has the first C channels, b the rest. The tape remembers C: dy alone does not tell it.",
     ),
     rules=(4,),
-    trial=LayerTrial(
-        "Concat", lambda cls, y: cls(), {"a": (3, 4, 2, 2), "b": (3, 4, 2, 5)}
-    ),
+    trial=LayerTrial("Concat", lambda cls, y: cls(), {"a": (3, 4, 2, 2), "b": (3, 4, 2, 5)}),
     special={
         "a and b with equally many channels": LayerTrial(
             "Concat", lambda cls, y: cls(), {"a": (3, 4, 2, 2), "b": (3, 4, 2, 2)}
@@ -134,12 +134,14 @@ CONCAT = Lesson(
         Mistake(
             "c = tape.pop(self)",
             "tape.pop(self); c = dy.shape[-1] // 2",
-            "dy is cut in the middle: a and b need not have equally many channels; C is on the tape",
+            "dy is cut in the middle: a and b need not have equally many channels; C is on the "
+            "tape",
         ),
         Mistake(
             "c = tape.pop(self)",
             "tape.pop(self); c = -(-dy.shape[-1] // 2)",
-            "dy is cut in the middle: a and b need not have equally many channels; C is on the tape",
+            "dy is cut in the middle: a and b need not have equally many channels; C is on the "
+            "tape",
         ),
         Mistake(
             "return dy[..., :c].copy(), dy[..., c:]",
@@ -149,7 +151,8 @@ CONCAT = Lesson(
         Mistake(
             "return dy[..., :c].copy(), dy[..., c:]",
             "return dy[..., :c] / 2, dy[..., c:] / 2",
-            "both are halved: every number of a and b is in y once, so nothing is shared or averaged",
+            "both are halved: every number of a and b is in y once, so nothing is shared or "
+            "averaged",
         ),
         Mistake(
             "return dy[..., :c].copy(), dy[..., c:]",
@@ -202,9 +205,7 @@ ADD_TO_PIXELS = Lesson(
         "by itself.",
     ),
     rules=(1, 3),
-    trial=LayerTrial(
-        "AddToPixels", lambda cls, y: cls(), {"x": (3, 5, 2, 4), "vector": (3, 4)}
-    ),
+    trial=LayerTrial("AddToPixels", lambda cls, y: cls(), {"x": (3, 5, 2, 4), "vector": (3, 4)}),
     special={
         "one pixel": LayerTrial(
             "AddToPixels", lambda cls, y: cls(), {"x": (3, 1, 1, 4), "vector": (3, 4)}

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ..lesson import Lesson, Mistake
-from ..trials import LayerTrial
+from learning.lesson import Lesson, Mistake
+from learning.trials import LayerTrial
 
 LINEAR = Lesson(
     name="linear",
@@ -131,7 +131,8 @@ SILU = Lesson(
     hints=(
         "The sigmoid's slope is s (1 - s), where s is its output. x (1 - x) would be right if x "
         "were the output.",
-        "(x s)' = x' s + x s': the first factor's slope times the second, plus the other way round.",
+        "(x s)' = x' s + x s': the first factor's slope times the second, plus the other way "
+        "round.",
     ),
     rules=(2,),
     trial=LayerTrial("SiLU", lambda cls, y: cls(), {"x": (3, 5)}),
@@ -146,7 +147,8 @@ SILU = Lesson(
         Mistake(
             "(s + x * s * (1 - s))",
             "x * (1 - x)",
-            "x (1 - x) takes the input for the output of a sigmoid; and y = x s is a product, whose "
+            "x (1 - x) takes the input for the output of a sigmoid; and y = x s is a product, "
+            "whose "
             "slope has two terms",
         ),
         Mistake(
@@ -272,7 +274,8 @@ DROPOUT = Lesson(
         ),
         Mistake(
             "return self._masked(dy, mask)",
-            "return dy * (tape.rng.random(dy.shape, dtype='float32') >= self.rate) / (1 - self.rate)",
+            "return dy * (tape.rng.random(dy.shape, dtype='float32') >= self.rate) / (1 - "
+            "self.rate)",
             "the mask is a new one: backward must use the one that forward has drawn",
         ),
         Mistake(

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from learning.lesson import Lesson, Mistake
+from learning.trials import FunctionTrial, Trials
 from tinyddpm import Schedule, Tape
 from tinyddpm.nn.gradcheck import numerical_jacobian
-
-from ..lesson import Lesson, Mistake
-from ..trials import FunctionTrial, Trials
 
 
 class Answers:
@@ -84,7 +83,8 @@ LOSS = Lesson(
     hints=(
         "The square gives a 2; the mean over an image's numbers divides by their count; the mean "
         "over the batch is in weight, and only there.",
-        "per_image(weight, x0) gives weight (N,) the axes of x0. With weight None it is 1 / len(x0).",
+        "per_image(weight, x0) gives weight (N,) the axes of x0. With weight None it is 1 / "
+        "len(x0).",
     ),
     rules=(1, 3),
     trial=Trials(
@@ -95,7 +95,12 @@ LOSS = Lesson(
         }
     ),
     constants={
-        "2": 2, "N": 3, "H": 4, "C": 5, "the numbers of an image": 20, "all numbers of the batch": 60,
+        "2": 2,
+        "N": 3,
+        "H": 4,
+        "C": 5,
+        "the numbers of an image": 20,
+        "all numbers": 60,
     },  # fmt: skip
     mistakes=(
         Mistake(
@@ -206,7 +211,8 @@ LOSS = Lesson(
         Mistake(
             "return mean_of_each(error * error)",
             "return mean_of_each(error * error) * loss_weight(weight, x0[:, 0, 0, 0])",
-            "the loss is multiplied by the weight: the loss of each image is returned without it, the "
+            "the loss is multiplied by the weight: the loss of each image is returned without "
+            "it, the "
             "weight counts in the gradient only",
         ),
         Mistake(
@@ -264,7 +270,8 @@ ADAM = Lesson(
         "Count the step first. m and v are kept for the next step, m̂ and v̂ are not.",
         "m *= β1 and m += (1 - β1) grad change the array; v gets grad². Divide by 1 - β**step: β "
         "to the power of the step. Then theta -= lr m̂ / (√v̂ + tiny).",
-        "With gradients 1 and 1: m is 0.1, then 0.19; v 0.001, then 0.001999; m̂ and v̂ are 1 both times, "
+        "With gradients 1 and 1: m is 0.1, then 0.19; v 0.001, then 0.001999; m̂ and v̂ are 1 "
+        "both times, "
         "so each step is lr.",
     ),
     trial=FunctionTrial(run_adam),
@@ -349,7 +356,8 @@ ADAM = Lesson(
             "(v_hat**0.5 + self.tiny)",
             "(v_hat**0.5 + self.tiny / (1 - self.decay2**self.step) ** 0.5)",
             "tiny is added before the correction of v. That is right in TensorFlow and in the "
-            "paper's shorter form at the end of section 2; here and in Algorithm 1 it is added to √v̂",
+            "paper's shorter form at the end of section 2; here and in Algorithm 1 it is added "
+            "to √v̂",
             convention=True,
         ),
         Mistake(

@@ -1,7 +1,7 @@
 """The lessons on the U-Net's large layers."""
 
-from ..lesson import Lesson, Mistake
-from ..trials import LayerTrial
+from learning.lesson import Lesson, Mistake
+from learning.trials import LayerTrial
 
 
 def norm(channels, groups):
@@ -18,15 +18,17 @@ GROUPNORM = Lesson(
         gain and bias to tape.grad, and return dx.
         - x moves y in three ways. One is by itself, through x̂ = (x - mean) r. Which are the others?
         - Call g the gradient of x̂. What is it? Start dx from g, not from dy.
-        - Go back one small step at a time, from the bottom up: x̂ = centred r; r = (var + tiny)^-1/2;
+        - Go back in small steps, from the bottom up: x̂ = centred r; r = (var + tiny)^-1/2;
           var = mean(centred²); centred = x - mean. A mean over M numbers gives each of them 1/M.
         - Put it together: then no loop over pixels is left. Means over a group: self._mean.
         - A check: in each group, what must Σ dx be, if a constant added to x changes nothing?
     """,
     hints=(
-        "The three ways: x itself; the mean of its group, which moves a little with every pixel; and "
+        "The three ways: x itself; the mean of its group, which moves a little with every pixel; "
+        "and "
         "the group's variance. If dx is right with gain 1 only, g = gain dy was forgotten.",
-        "dr = Σ g centred and dvar = -r³ dr / 2, so the variance gives each pixel 2 centred dvar / M; "
+        "dr = Σ g centred and dvar = -r³ dr / 2, so the variance gives each pixel 2 centred dvar "
+        "/ M; "
         "the mean takes the average of all that off. All in all r times (g minus two terms).",
     ),
     rules=(2, 3),
@@ -38,8 +40,14 @@ GROUPNORM = Lesson(
         "as many groups as channels": LayerTrial("GroupNorm", norm(8, 8), {"x": (3, 5, 2, 8)}),
     },
     constants={
-        "2": 2, "N": 3, "the channels of a group": 4, "C": 8, "the pixels of an image": 10,
-        "M, the numbers of a group": 40, "N · pixels": 30, "the numbers of an image": 80,
+        "2": 2,
+        "N": 3,
+        "the channels of a group": 4,
+        "C": 8,
+        "the pixels of an image": 10,
+        "M, the numbers of a group": 40,
+        "N · pixels": 30,
+        "the numbers of an image": 80,
     },  # fmt: skip
     mistakes=(
         Mistake(
@@ -114,13 +122,15 @@ GROUPNORM = Lesson(
         Mistake(
             "self._mean(g * x_hat)",
             "self._mean(g * x_hat) / 2",
-            "the way through the variance is halved: the square's 2 cancels the 1/2 of the root, and "
+            "the way through the variance is halved: the square's 2 cancels the 1/2 of the root, "
+            "and "
             "one of them was forgotten",
         ),
         Mistake(
             "self._mean(g * x_hat)",
             "self._mean(g * x_hat) * 2",
-            "the way through the variance is doubled: the square's 2 cancels the 1/2 of the root, and "
+            "the way through the variance is doubled: the square's 2 cancels the 1/2 of the "
+            "root, and "
             "one of them was forgotten",
         ),
         Mistake(
