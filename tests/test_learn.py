@@ -254,7 +254,8 @@ def test_networks_train_with_the_reader_s_own_code(tmp_path):
         (folder / f"{lesson.name}.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     script = (
         "from pathlib import Path; from learning.course import LESSONS; from learning import play; "
-        "play.grid.STEPS, play.GRIDS, play.DIGITS, play.STEPS, play.EACH = 2, 2, 20, 1, 1; "
+        "play.grid.STEPS, play.GRIDS, play.DIGITS, play.STEPS = 2, 2, 9, 1; "
+        "play.EACH, play.WALK = 1, 2; "
         "play.train(LESSONS, Path('lessons'))"
     )
     done = subprocess.run(

@@ -8,6 +8,8 @@ from learning import compare, source
 from learning.hints import explain
 from learning.trouble import Trouble, execute, load, watched
 
+MOST = 4  # wrong results that are spoken of
+
 
 class Answer(NamedTuple):
     solved: bool
@@ -32,7 +34,7 @@ def check(lesson, path, hints=True):
         trouble = error
     wrong = [n for n in compare.wrong(got, right) if n in got or not trouble]
     if not (wrong or trouble or got.keys() - right.keys()):
-        return Answer(True, [f"  right   {', '.join(_shown(right))}"])
+        return Answer(True, [f"  right   {_shortly(right, right)}"])
     lines = _results(got, right, wrong)
     lines += trouble.lines if trouble else []
     if names and hints:
@@ -43,11 +45,24 @@ def check(lesson, path, hints=True):
 
 
 def _results(got, right, wrong):
-    correct = [name for name in _shown(got) if name in right and name not in wrong]
-    lines = [f"  right   {', '.join(correct)}"] if correct else []
-    for name in wrong:
+    correct = [name for name in got if name in right and name not in wrong]
+    lines = [f"  right   {_shortly(correct, right)}"] if correct else []
+    for name in wrong[:MOST]:
         lines.append(f"  wrong   {name}: {compare.difference(name, got.get(name), right[name])}")
+    if len(wrong) > MOST:
+        lines.append(f"  wrong   and {len(wrong) - MOST} more, which may follow from these")
     return lines + [f"  wrong   {name}: nobody asked for it" for name in got.keys() - right.keys()]
+
+
+def _shortly(names, right):
+    """Names of results; where all steps of a walk are among them, the walk alone.
+
+    The tape is only spoken of if something is left on it.
+    """
+    steps = {name: name.partition(", step")[0] for name in right}
+    missing = {steps[name] for name in right if name not in names}
+    said = [name if steps[name] in missing else steps[name] for name in names]
+    return ", ".join(dict.fromkeys(name for name in said if not name.endswith("tape")))
 
 
 def _hints(hints, wrong):
@@ -72,8 +87,3 @@ def _right_elsewhere(lesson, names, ours, path):
             hiding.append(words)
     if hiding:
         yield f"  note    right with {', and with '.join(hiding)}: that alone would have hidden it"
-
-
-def _shown(results):
-    """All results but the tape, which is only spoken of if something is left on it."""
-    return [name for name in results if not name.endswith("tape")]

@@ -25,7 +25,7 @@ from tinyddpm.nn import blocks, condition, optim, pairs, unet
 
 PLACES = [grid, process, samplers, blocks, condition, optim, pairs, unet]
 GRIDS, DIGITS = 200, 2000
-STEPS, BATCH, SIZE, EACH = 1500, 32, 14, 10
+STEPS, BATCH, SIZE, EACH, WALK = 1000, 32, 14, 10, 50
 
 
 def train(solved, folder):
@@ -80,6 +80,6 @@ def digits(path):
 
     predict = samplers.guided(answer, label, 10, 1.0)
     noise = rng.standard_normal((10 * EACH, SIZE, SIZE, 1), np.float32)
-    images = final_images(samplers.ddim(predict, schedule.respaced(50), noise))
+    images = final_images(samplers.ddim(predict, schedule.respaced(WALK), noise))
     save_picture(named_grid(images, EACH), Path(path))
     print(f"{EACH} digits of each kind are in {path}")

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import re
 
 YOURS = "...  # write this"
 
@@ -36,7 +37,8 @@ def blank(lesson):
         while start and not lines[start - 1].strip():
             start -= 1  # the blank lines in front go, too
         out |= set(range(start + 1, helper.end_lineno + 1))
-    return "\n".join(line for i, line in enumerate(lines, 1) if i not in out) + "\n"
+    text = "\n".join(line for i, line in enumerate(lines, 1) if i not in out) + "\n"
+    return re.sub(r"\n{3,}(?= )", "\n\n", text)  # where a formula stood
 
 
 def answer_in_words(lesson):

@@ -171,14 +171,31 @@ def _advice(statement, operands, error):
 
 
 def _lost_axis(node, operands):
-    """Whether one operand would fit if a sum or a mean in it had kept its axis."""
+    """Why two operands do not fit number by number, if an axis was lost or @ would fit."""
     names = [ast.unparse(node.left), ast.unparse(node.right)]
-    for name, other in (names, names[::-1]):
-        a, b = operands.get(name), operands.get(other)
-        if a is not None and b is not None and b.ndim == a.ndim + 1:
-            for axis in range(b.ndim):
-                if np.delete(b.shape, axis).tolist() == list(a.shape):
-                    yield f"{name} has lost axis {axis} of {other}: keepdims=True leaves it there"
+    a, b = (operands.get(name) for name in names)
+    if a is None or b is None or _broadcast(a, b):
+        return
+    if isinstance(node.op, ast.Mult) and min(a.ndim, b.ndim) > 1 and a.shape[-1] == b.shape[-2]:
+        yield "* multiplies number by number; a product of matrices is @, which fits here"
+        return
+    for small, large, name in ((a, b, names[0]), (b, a, names[1])):
+        for axis in range(large.ndim):
+            if np.delete(large.shape, axis).tolist() == list(small.shape):
+                yield f"{name} has lost axis {axis}: keepdims=True, or None in its place, keeps it"
+                return
+    yield (
+        f"{a.shape} and {b.shape} do not fit number by number: write beside each name what its "
+        "axes are. Is one transposed, summed too early, or from another place?"
+    )
+
+
+def _broadcast(a, b):
+    try:
+        np.broadcast_shapes(a.shape, b.shape)
+        return True
+    except ValueError:
+        return False
 
 
 def _fitting_order(node, operands):

@@ -351,9 +351,10 @@ def walks(name, choices):
                 warnings.simplefilter("ignore")  # of few steps
                 walk = names[name](predict, schedule, x_T, rng=rng, **options)
                 for i, (t, x, x0_hat) in enumerate(islice(walk, 7)):
-                    results[f"{words}, step {i + 1}: x"] = x
-                    results[f"{words}, step {i + 1}: x0_hat"] = x0_hat
-                    results[f"{words}, step {i + 1}: t"] = np.array(float(t))
+                    step = f"{words}, step from t = {schedule.T - i}"
+                    results[f"{step}: t"] = np.array(float(t))
+                    results[f"{step}: x"] = x
+                    results[f"{step}: x0_hat"] = x0_hat
 
     return FunctionTrial(run)
 
@@ -547,7 +548,8 @@ DDIM = Lesson(
     hides=("x_{t-1} =",),
     question="""
         A sampler that may add less noise, or none. It is a generator: it yields a Step(t - 1,
-        x_{t-1}, x0_hat) after each step, from t = T = schedule.T down to t = 1.
+        x_{t-1}, x0_hat) after each step, from t = T = schedule.T down to t = 1, and goes on from
+        that x. t is one number for all images, and Step is a named tuple (t, x, x0_hat).
         - predict_x0(predict, schedule, x, t) gives (x0_hat, eps_hat, v): the image and the noise
           that x_t is made of. Whatever t is, x_t = √ᾱ_t x0 + √(1 - ᾱ_t) eps. If nothing random is
           added (eta = 0), what is x_{t-1} made of?

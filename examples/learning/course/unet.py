@@ -15,7 +15,8 @@ GROUPNORM = Lesson(
     hole="GroupNorm.backward",
     question="""
         forward has kept x̂ and r, where every channel has the r of its group. Add the gradients of
-        gain and bias to tape.grad, and return dx.
+        gain and bias to tape.grad, and return dx. x̂ has all pixels of an image in one axis: give
+        dy its shape first, and dx that of dy at the end.
         - x moves y in three ways. One is by itself, through x̂ = (x - mean) r. Which are the others?
         - Call g the gradient of x̂. What is it? Start dx from g, not from dy.
         - Go back in small steps, from the bottom up: x̂ = centred r; r = (var + tiny)^-1/2;
