@@ -68,7 +68,7 @@ def _shortly(names, right):
 def _hints(hints, wrong):
     lines = []
     for hint in hints:
-        about = f"{', '.join(hint.about)}: " if len(hint.about) < len(wrong) else ""
+        about = f"{', '.join(hint.about)}: " if 0 < len(hint.about) < len(wrong) else ""
         lines.append(f"  {'note' if hint.convention else 'hint'}    {about}{hint.words}")
     return lines
 

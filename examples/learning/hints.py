@@ -117,12 +117,11 @@ def _times(c, lesson):
 
 def _first_wrong_layer(names, right):
     """Where a block goes wrong on its way back: at the last of its layers with a wrong gradient."""
-    inner = [name for name in names if "." in name]
-    layers = list(dict.fromkeys(name.rpartition(".")[0] for name in right if "." in name))
-    if not inner:
+    layer = {name: name.rpartition(".d")[0] for name in right if ".d" in name}
+    wrong = [layer[name] for name in names if name in layer]
+    if not wrong:
         return []
-    wrong = {name.rpartition(".")[0] for name in inner}
-    worst = next(layer for layer in reversed(layers) if layer in wrong)
+    worst = [name for name in layer.values() if name in wrong][-1]
     words = f"backward comes to {worst} before all other layers that are wrong: what does it get?"
     return [Hint((), words)]
 

@@ -14,16 +14,24 @@ def mutants(functions):
 
     term is the words for a summand that is left out: any multiple of it is then a known mistake.
     """
-    for function in functions:
-        names = _local_names(function)
-        for parent in list(ast.walk(function)):
-            for field, value in list(ast.iter_fields(parent)):
-                places = list(enumerate(value)) if isinstance(value, list) else [(None, value)]
-                for i, node in places:
-                    if isinstance(node, ast.AST):
-                        for new, words, term in _changes(node, names):
-                            with _changed(parent, field, i, new):
-                                yield function, words, term
+    for changes in (LOST_OR_TURNED, MIXED_UP):
+        for function in functions:
+            names = _local_names(function)
+            for parent, field, i, node in list(_places(function)):
+                found = changes.get(type(node), lambda node, names: ())
+                for new, words, *term in found(node, names):
+                    ast.fix_missing_locations(ast.copy_location(new, node))
+                    with _changed(parent, field, i, new):
+                        yield function, words, *(term or [None])
+
+
+def _places(function):
+    """(parent, field, index in it or None, node) of all nodes in a function."""
+    for parent in ast.walk(function):
+        for field, value in ast.iter_fields(parent):
+            for i, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if isinstance(node, ast.AST):
+                    yield parent, field, i, node
 
 
 @contextmanager
@@ -42,13 +50,6 @@ def _put(parent, field, i, node):
         setattr(parent, field, node)
     else:
         getattr(parent, field)[i] = node
-
-
-def _changes(node, names):
-    """(what stands in its place, words, term)"""
-    found = CHANGES.get(type(node), lambda node, names: ())(node, names)
-    for new, words, *term in found:
-        yield ast.fix_missing_locations(ast.copy_location(new, node)), words, *(term or [None])
 
 
 def _operation(node, names):
@@ -142,7 +143,6 @@ def _attribute(node, names):
 
 
 def _augmented(node, names):
-    yield from _value(node, names)
     target, value = node.target, node.value
     words = f"`{ast.unparse(target)}`"
     if isinstance(node.op, ast.Add):
@@ -200,19 +200,22 @@ def _negated(node, names):
         yield node.operand, f"without the minus in `{ast.unparse(node)}`"
 
 
-CHANGES = {
+LOST_OR_TURNED = {
     ast.BinOp: _operation,
     ast.Call: _call,
     ast.Subscript: _subscript,
-    ast.Attribute: _attribute,
     ast.AugAssign: _augmented,
-    ast.Assign: _value,
-    ast.Return: _value,
     ast.If: _condition,
     ast.Expr: _expression,
     ast.UnaryOp: _negated,
-    ast.Constant: _constant,
+}
+MIXED_UP = {
+    ast.Attribute: _attribute,
     ast.Name: _name,
+    ast.Constant: _constant,
+    ast.AugAssign: _value,
+    ast.Assign: _value,
+    ast.Return: _value,
 }
 
 

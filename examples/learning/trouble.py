@@ -153,6 +153,8 @@ def _advice(statement, operands, error):
             "Is a "
             "layer left out, asked twice, or in the wrong place?"
         )
+    if "math domain" in str(error):
+        yield "this is the root of a negative number: is what you take off a variance, and its own?"
     if "read-only" in str(error):
         yield "dy, x and the weights belong to others: never write into them, make a new array"
     for node in ast.walk(statement) if statement else ():

@@ -616,6 +616,17 @@ DDIM = Lesson(
         ),
         Mistake(
             "1 - alpha_bar - sigma**2",
+            "1 - alpha_bar - eta**2",
+            "eta² is subtracted in place of σ² = eta² β̃_t",
+        ),
+        Mistake(
+            "x = x + sigma * rng",
+            "x = x - sigma * rng",
+            "σ z is subtracted. z is negative as often, so it is as good; here it is added",
+            convention=True,
+        ),
+        Mistake(
+            "1 - alpha_bar - sigma**2",
             "1 - alpha_bar + sigma**2",
             "σ² is added where it is subtracted: eps_hat and z share the variance 1 - ᾱ_{t-1}",
         ),
@@ -752,7 +763,7 @@ def run_guided(names, results):
         return answer
 
     plain, learned = eps_model(5), eps_model(10)
-    for w in (0.0, 0.5, 3.0):
+    for w in (0.0, 0.7, 3.0):
         results[f"w = {w}"] = names["guided"](plain, label, null, w)(x, t)
     both = np.asarray(names["guided"](learned, label, null, 2.0)(x, t))
     results["w = 2, image"], results["w = 2, learned variance"] = both[..., :5], both[..., 5:]
