@@ -25,7 +25,7 @@ from tinyddpm.nn import blocks, condition, optim, pairs, unet
 
 PLACES = [grid, process, samplers, blocks, condition, optim, pairs, unet]
 GRIDS, DIGITS = 200, 2000
-STEPS, BATCH, SIZE, EACH, WALK = 1000, 32, 14, 10, 50
+STEPS, BATCH, SIZE, EACH, WALK = 800, 32, 14, 10, 50
 
 
 def train(solved, folder):
@@ -56,7 +56,7 @@ def digits(path):
     """A small U-Net learns digits, and draws ten of each kind with DDIM and guidance."""
     data = offline_digits(DIGITS, size=SIZE)
     config = UNetConfig(
-        image_size=SIZE, base=16, multipliers=(1, 2), attention_at=(7,), groups=4, dropout=0.1,
+        image_size=SIZE, base=8, multipliers=(1, 2), attention_at=(7,), groups=4, dropout=0.1,
         classes=10,
     )  # fmt: skip
     model, schedule, rng = UNet(config), Schedule.cosine(), np.random.default_rng(0)
