@@ -173,6 +173,48 @@ def test_a_gradient_that_overwrites_instead_of_adding_is_rejected(rng):
         assert (gap <= 1e-12) == right
 
 
+class Spoiled(Linear):
+    """A Linear whose backward is changed as `how` says."""
+
+    how = None
+
+    def backward(self, dy, tape):
+        start = self.W.of(tape.grad).copy()
+        dx = super().backward(dy, tape)
+        if self.how == "assigns":
+            self.W.of(tape.grad)[...] -= start
+        if self.how == "db is nearly right":
+            self.b.of(tape.grad)[...] += 1e-9 * self.b.of(tape.grad)
+        if self.how == "adds to dy":
+            dy += 1
+        return dx.ravel() if self.how == "flat" else (dx, dx) if self.how == "twice" else dx
+
+
+def spoiled_gap(how, rng, scale=1.0):
+    layer = Spoiled(layout := Layout(), "l", 3, 4)
+    layer.how = how
+    x = scale * rng.standard_normal((2, 3))
+    return jacobian_gap(layer.forward, layer.backward, random_theta(layout, rng), x)
+
+
+def test_the_check_sees_an_assignment_where_a_gradient_adds(rng):
+    assert spoiled_gap("assigns", rng) > 1e-5 and spoiled_gap(None, rng) < 1e-12
+
+
+def test_the_check_judges_each_gradient_by_its_own_size(rng):
+    """db is wrong by a part in 1e9: beside a dW that is 300 times larger it is seen as well."""
+    assert spoiled_gap("db is nearly right", rng, scale=300) > 5e-10
+
+
+@pytest.mark.parametrize(
+    "how, words",
+    [("adds to dy", "read-only"), ("flat", r"shapes \[\(6,\)\].*\(2, 3\)"), ("twice", "shapes")],
+)
+def test_the_check_refuses_what_backward_may_not_do(how, words, rng):
+    with pytest.raises(ValueError, match=words):
+        spoiled_gap(how, rng)
+
+
 LINEAR_MAPS = {
     "linear": (lambda y: Linear(y, "l", 5, 7), [(3, 5)]),
     "conv": (lambda y: Conv3x3(y, "c", 3, 4), [(2, 7, 5, 3)]),

@@ -38,6 +38,18 @@ def test_adams_first_step_is_lr_whatever_the_gradient():
     assert np.allclose(theta, [-0.01, 0.01, -0.01], rtol=1e-4)
 
 
+def test_adam_counts_one_step_for_a_vector_of_any_length():
+    """Long vectors are worked off in parts; each part takes the step that a short vector takes."""
+    gradients = np.random.default_rng(0).standard_normal((3, 70_000))
+    theta, alone = np.zeros(70_000), np.zeros(3)
+    adam, small = Adam(theta), Adam(alone)
+    for gradient in gradients:
+        adam.update(theta, gradient, 0.01)
+        small.update(alone, gradient[[0, 40_000, -1]], 0.01)
+    assert adam.step == 3
+    assert np.array_equal(theta[[0, 40_000, -1]], alone)
+
+
 def test_adam_finds_the_bottom_of_a_valley():
     theta = np.array([3.0, -2.0])
     adam = Adam(theta)

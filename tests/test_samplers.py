@@ -288,6 +288,30 @@ def test_no_noise_is_added_in_the_last_step(rng):
         assert step.t == 0 and np.allclose(step.x, 0.2, atol=1e-6)
 
 
+@pytest.mark.parametrize("eta", [0.3, 0.8])
+def test_ddim_takes_the_share_eta_of_the_posterior_deviation(eta):
+    """The first step, worked out by hand: a z of ones shows σ, a z of zeros all the rest."""
+
+    class Noise:
+        def __init__(self, z):
+            self.z = z
+
+        def standard_normal(self, shape, dtype):
+            return np.full(shape, self.z, dtype)
+
+    s, x_T, eps = Schedule.linear(30), np.full((1, 2), 0.4), 0.7
+    quiet, loud = (
+        next(ddim(lambda x, t: np.full(x.shape, eps), s, x_T, Noise(z), eta)) for z in (0.0, 1.0)
+    )
+    before, now = s.alpha_bar[s.T - 1], s.alpha_bar[s.T]
+    sigma = eta * np.sqrt((1 - before) / (1 - now)) * np.sqrt(1 - now / before)  # equation 16
+    x0 = np.clip((x_T - np.sqrt(1 - now) * eps) / np.sqrt(now), -1, 1)
+    follows = (x_T - np.sqrt(now) * x0) / np.sqrt(1 - now)  # the noise that goes with it
+    wanted = np.sqrt(before) * x0 + np.sqrt(1 - before - sigma**2) * follows
+    assert np.allclose(quiet.x, wanted, rtol=1e-12, atol=0)
+    assert np.allclose(loud.x - quiet.x, sigma, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("sampler", ["ancestral", "ddim", "dpm", "sde-dpm"])
 def test_x0_is_clipped_before_it_is_used(sampler, rng):
     s, config = Schedule.linear(100), SamplingConfig(sampler=sampler, steps=30, eta=0.5)

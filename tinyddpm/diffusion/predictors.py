@@ -36,7 +36,8 @@ def guided(eps_model, label, null, weight):
 
     eps_model  eps_hat = eps_model(x_t, t, label), here called once with twice the batch
     label      (N,); null is the null label that the model was trained with; w = 0: no guidance
-    A learned variance, in the channels after the image's, stays that of the label.
+    A learned variance, in the channels after the image's, is that of the label. Where others have
+    a scale s with s = 1 for no guidance, s = 1 + w.
     Raises     ValueError for a weight that is no number from 0 on, or one without labels
     Source     Ho & Salimans 2022, arXiv:2207.12598, equation 6
     """

@@ -35,6 +35,8 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
                σ_t² = β̃_t; "learned", if the network was trained for it: see `log_variance`
     rng        random Generator for z
     Raises     ValueError as `log_variance`; a warning for "large" with fewer than 200 steps
+    Algorithm 2 as printed, (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z, is the same until
+    x0_hat is clipped: put x0_hat = (x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t into the mean.
     Source     Ho et al. 2020, Algorithm 2; clipping as in its code
     """
     if variance == "large" and schedule.T < 200:
@@ -61,7 +63,7 @@ def ddim(predict, schedule, x_T, rng=None, eta=0.0):
 
     rng        random Generator for z, needed if eta > 0
     Raises     ValueError unless 0 <= eta <= 1, or if there is no rng for an eta above 0
-    Source     Song et al. 2020, arXiv:2010.02502, equations 12 and 16
+    Source     Song et al. 2020, arXiv:2010.02502, equations 12 and 16; their α is ᾱ here
     """
     if not 0 <= eta <= 1 or (eta and rng is None):
         raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for all of it, and give an rng")

@@ -40,33 +40,62 @@ def stencil(f, z, v, h=5e-3):
 def jacobian_gap(forward, backward, theta, *inputs, derivative=complex_step, seed=0):
     """How far the whole Jacobian by `backward` is from the numerical one, by theta and all inputs.
 
-        gap = max |J_backward - J_numerical| / max(1, max |J_numerical|)
+        gap = the largest over all weights and numbers of inputs of
+              max |dy/dz by hand - dy/dz| / max |dy/dz|        for this z, the maxima over all of y
+
+    A z that hardly moves y is judged as if it moved it by a thousandth of what the others do.
 
     forward    y = forward(*inputs, tape)
     backward   gradients of the inputs = backward(dy, tape): one array, or a tuple of them
     theta      (P,) float64 weights; inputs are float64 arrays of any shape, on the same device
     seed       of the tape's random generator, the same at every trip: dropout keeps its mask
+    Raises     ValueError if backward writes into dy, or if what it returns does not have the
+               shapes of the inputs
     """
-    xp = array_module(theta)
+    numerical = numerical_jacobian(forward, theta, *inputs, derivative=derivative, seed=seed)
+    y = forward(*inputs, _tape(theta, seed))
+    by_hand = []
+    for dy in array_module(theta).eye(y.size):
+        gradients = pull_back(forward, backward, theta, dy.reshape(y.shape), *inputs, seed=seed)
+        got = [getattr(d, "shape", None) for d in gradients[1:]]
+        wanted = [x.shape for x in inputs]
+        if got != wanted:
+            raise ValueError(f"gradients of shapes {got}: the inputs have shapes {wanted}")
+        by_hand.append(_join(gradients))
+    gap = _largest(array_module(theta).stack(by_hand) - numerical)
+    size = _largest(numerical)  # of each z
+    return float((gap / size.clip(max(1e-3 * float(size.max()), 1e-30))).max())
+
+
+def numerical_jacobian(forward, theta, *inputs, derivative=complex_step, seed=0):
+    """dy/dz (numbers of y, numbers of theta and of all inputs), without any backward."""
     shapes = [theta.shape, *(x.shape for x in inputs)]
     z = _join([theta, *inputs])
 
     def f(z):
         theta, *inputs = _cut(z, shapes)
-        return forward(*inputs, Tape(theta, rng=random_generator([seed], xp))).ravel()
+        return forward(*inputs, _tape(theta, seed)).ravel()
 
-    def pull_back(i):
-        grad = xp.zeros_like(theta)
-        tape = Tape(theta, grad, random_generator([seed], xp))
-        dy = xp.zeros(forward(*inputs, tape).shape)
-        dy.reshape(-1)[i] = 1
-        d_inputs = backward(dy, tape)
-        return _join([grad, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,))])
+    xp = array_module(theta)
+    return xp.stack([derivative(f, z, direction) for direction in xp.eye(z.size)], axis=1)
 
-    by_hand = xp.stack([pull_back(i) for i in range(f(z).size)])
-    numerical = xp.stack([derivative(f, z, direction) for direction in xp.eye(z.size)], axis=1)
-    gap, size = xp.abs(by_hand - numerical).max(), xp.abs(numerical).max()
-    return float(gap) / max(1, float(size))
+
+def pull_back(forward, backward, theta, dy, *inputs, start=None, seed=0):
+    """What one trip there and back gives for dy: the gradients of theta and of every input.
+
+    The gradient begins with other numbers than zero, which are taken off at the end: a `dW = ...`
+    where `dW += ...` belongs is seen. dy can only be read (on a CPU), as it is another's.
+
+    start      (P,) these numbers; small random ones unless given
+    """
+    start = 1e-3 * _random(theta.shape, theta, seed) if start is None else start
+    tape = _tape(theta, seed, start.copy())
+    forward(*inputs, tape)
+    if isinstance(dy, np.ndarray):
+        dy = dy.copy()
+        dy.flags.writeable = False
+    d_inputs = backward(dy, tape)
+    return [tape.grad - start, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,))]
 
 
 def slope_gap(f, z, grad, v, derivative=complex_step):
@@ -90,11 +119,23 @@ def adjoint_gap(forward, backward, theta, *inputs, seed=0):
     xp = array_module(theta)
     tape = Tape(theta, xp.zeros_like(theta))
     image = forward(*inputs, tape)
-    y = random_generator([seed], xp).standard_normal(image.shape)
+    y = _random(image.shape, theta, seed)
     back = backward(y, tape)
     back = _join(back if isinstance(back, tuple) else (back,))
     gap = abs(float(_join([image]) @ _join([y]) - _join(inputs) @ back))
     return gap / (_length(image) * _length(y))
+
+
+def _tape(theta, seed, grad=None):
+    return Tape(theta, grad, random_generator([seed], array_module(theta)))
+
+
+def _random(shape, like, seed):
+    return random_generator([seed], array_module(like)).standard_normal(shape)
+
+
+def _largest(jacobian):
+    return abs(jacobian).max(axis=0)
 
 
 def _length(a):
