@@ -127,13 +127,14 @@ def resume(arguments, recipe):
 def introduce(run):
     """Say what is going to happen."""
     config = run.config
+    address = (run.folder / "index.html").resolve().as_uri()
     cores = f", {config.workers} workers" if config.device == "cpu" else ""
     print(
         f"{run.dataset.name}: {len(run.images):,} images; a U-Net with {run.theta.size:,} "
         f"parameters; {config.steps:,} steps of {config.batch} images on "
         f"{device_name(run.xp)}{cores}.\n"
         f"Samples appear in {run.folder}/samples every {config.every} steps; "
-        "Ctrl-C saves and stops."
+        f"Ctrl-C saves and stops. Watch it in a browser: {address}"
     )
 
 

@@ -3,6 +3,8 @@
 import dataclasses
 import html
 import json
+import time
+from contextlib import suppress
 from string import Template
 
 from ..files import atomic_write
@@ -66,6 +68,27 @@ slider.oninput = () => {
 };
 slider.oninput();
 </script>""")
+
+
+class Page:
+    """The page of a run that goes on: written at the start, then anew every RELOAD_S seconds.
+
+    step_s     how many seconds a step is expected to take, until some have been done
+    """
+
+    def __init__(self, run, step_s):
+        self.run, self.step_s = run, step_s
+        self.first, self.began, self.next = run.step, time.monotonic(), 0.0
+        self.show()
+
+    def show(self):
+        """Write it if it is time; a page that cannot be written does not stop the run."""
+        now, done = time.monotonic(), self.run.step - self.first
+        if now >= self.next:
+            self.next = now + RELOAD_S
+            step_s = (now - self.began) / done if done else self.step_s
+            with suppress(OSError):
+                write_page(self.run, step_s * (self.run.config.steps - self.run.step))
 
 
 def write_page(run, seconds_left=None):

@@ -15,6 +15,7 @@ from ..files import locked
 from ..nn.layers import update_ema
 from ..nn.optim import clip_by_norm, learning_rate
 from ..pictures import gallery
+from ..pictures.page import Page, write_page
 from ..progress import Progress, in_words
 from ..randomness import generator
 from ..workers import Workers
@@ -39,6 +40,7 @@ def train(run):
         if left := config.steps - run.step:
             seconds = left * _seconds_per_step(run, workers)
             print(f"At today's speed that takes {in_words(seconds)}.")
+            page = Page(run, seconds / left)
         average = None
         while run.step < config.steps:
             if run.step and run.step % config.every == 0:
@@ -53,10 +55,12 @@ def train(run):
                 if pause:
                     run.save()
                 progress.show(run.step, f"loss {average:.4f}")
+                page.show()
             if stop:
                 raise KeyboardInterrupt
         progress.clear()
         gallery.draw_final(run, workers, interruption.check)
+        write_page(run)
 
 
 def _seconds_per_step(run, workers):
@@ -120,7 +124,8 @@ class _Interruption:
     def __enter__(self):
         self.before = None
         if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
-            self.before = signal.signal(signal.SIGINT, self._note)
+            self.before = signal.getsignal(signal.SIGINT)  # before Ctrl-C can ask for it
+            signal.signal(signal.SIGINT, self._note)
         return self
 
     def _note(self, number, frame):
