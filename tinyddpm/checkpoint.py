@@ -1,4 +1,4 @@
-"""The one file that a training run needs to go on."""
+"""The file format of checkpoints; `Run.save` says which arrays and settings go into one."""
 
 import json
 import zipfile
@@ -12,7 +12,7 @@ FORMAT = 2
 
 
 class Checkpoint(NamedTuple):
-    """Flat arrays by name, and everything else about a run as JSON values."""
+    """Arrays by name, and everything else about a run as JSON values."""
 
     arrays: dict
     meta: dict

@@ -65,7 +65,7 @@ class Workers:
     def gradient(self, theta, tasks):
         """job.gradient for every task; returns (answers, grad): in order, and summed up (P,).
 
-        grad is memory of the workers: the caller may write to it, the next call does.
+        The gradient is the workers' memory: you may write to it; the next call overwrites it.
         Raises     as `map`
         """
         if self.count == 1:

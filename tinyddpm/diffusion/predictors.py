@@ -30,7 +30,7 @@ def predictor(model, theta, schedule, predicts="eps", label=None):
 
 
 def guided(eps_model, label, null, weight):
-    """Classifier-free guidance as what samplers take: away from any image, towards the label's.
+    """Classifier-free guidance as a `predict` for samplers: away from the unconditional answer.
 
         eps_hat = (1 + w) eps_θ(x_t, t, label) - w eps_θ(x_t, t, null)      w = weight
 

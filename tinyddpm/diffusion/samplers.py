@@ -1,8 +1,8 @@
 """From noise to images, step by step. A sampler is a generator: its user sees every step.
 
-All of them take `eps_hat = predict(x_t, t)`, t (N,), with v in the channels after the image's if
-variances are learned, and a schedule, respaced for fewer steps; the image that a step sees coming
-is clipped to [-1, 1], and the noise that goes with it follows.
+All of them take a schedule, respaced for fewer steps, and a function `eps_hat = predict(x_t, t)`
+with t (N,). If variances are learned, the answer has v in the channels after the image's. Each step
+clips x0_hat, its estimate of the clean image, to [-1, 1] and computes eps_hat again from that.
 """
 
 import math
@@ -19,7 +19,7 @@ from .process import log_variance, posterior_mean
 
 
 class Step(NamedTuple):
-    """Where a sampler stands: x (N, ...) at time t, and the clean image x0_hat it saw coming."""
+    """Where a sampler stands: x (N, ...) at time t, and x0_hat, its estimate of the clean image."""
 
     t: int
     x: np.ndarray
@@ -57,7 +57,7 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
 
 
 def ddim(predict, schedule, x_T, rng=None, eta=0.0):
-    """Less noise on the way: none for eta = 0, as much as `ancestral` for 1. Yields Steps as it.
+    """DDIM: no noise on the way for eta = 0, as much as `ancestral` for eta = 1. Yields Steps, too.
 
         x_{t-1} = √ᾱ_{t-1} x0_hat + √(1 - ᾱ_{t-1} - σ²) eps_hat + σ z,    σ² = eta² β̃_t
 
@@ -97,7 +97,7 @@ def ddim_inversion(predict, schedule, x0):
 
 
 def slerp(a, b, share):
-    """From noise a (share 0) to noise b (share 1) along a great circle, where lengths stay usual.
+    """From noise a (share 0) to noise b (share 1) along a great circle: the length stays noise's.
 
         (sin((1 - s) θ) a + sin(s θ) b) / sin θ,    θ the angle between a and b
 

@@ -57,9 +57,9 @@ class Schedule:
             )
 
     def to(self, xp):
-        """The same tables as arrays of `xp`: for training, where no number of them is looked at.
+        """The same tables as arrays of `xp`: training need not send them to the GPU at every step.
 
-        They need not be sent to the GPU at every step.
+        Samplers keep the NumPy tables, because they read single numbers.
         """
         there = copy.copy(self)
         for name, table in vars(self).items():
@@ -92,7 +92,7 @@ class Schedule:
 
     @classmethod
     def cosine(cls, T=1000):
-        """ᾱ_t falls like a squared cosine, where linear has erased the image well before T.
+        """ᾱ_t falls like a squared cosine; the linear schedule erases the image well before T.
 
             ᾱ_t = f(t) / f(0),  f(t) = cos²((t/T + 0.008) / 1.008 · π/2),  β_t at most 0.999
 

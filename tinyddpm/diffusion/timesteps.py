@@ -1,4 +1,4 @@
-"""Importance sampling of t: times where the variational bound is uncertain are drawn more often."""
+"""Importance sampling of t: times whose recent losses are large are drawn more often."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from .. import doors
 class LossSecondMomentResampler:
     """Draws t with a probability p_t that is proportional to the size of its recent losses.
 
-        p_t ∝ √ mean of the last 10 losses² at t, mixed with 0.1 % of an even share
-        weight = 1 / (T p_t), so that the mean of weight · loss is what even times would give
+        p_t ∝ √ mean of the last 10 losses² at t, mixed with 0.1 % of a uniform distribution
+        weight = 1 / (T p_t), so that the mean of weight · loss is what uniform times would give
 
-    Until every t has had 10 losses, the times are even and the weights 1.
+    Until every t has had 10 losses, all times are equally likely and the weights are 1.
 
     losses     (T, 10): the last losses at t = 1 .. T, newest last; NaN where there were none yet
     Source     Nichol & Dhariwal 2021, equation 18; 0.1 % as in its code

@@ -27,7 +27,7 @@ SMALLEST = 1e-12  # no probability counts as less
 
 
 class Term(NamedTuple):
-    """A term of the bound: bits per dimension (N,), and its slopes (N, ...) by mean and log σ²."""
+    """A term of the bound in bits per dimension (N,), and its gradients by mean and log σ²."""
 
     bits: np.ndarray
     d_mean: np.ndarray
@@ -38,7 +38,7 @@ def bound(x0, x_t, t, mean, log_sigma2, schedule):
     """The term L_{t-1} of the bound for the model p(x_{t-1} | x_t) = N(mean, σ²).
 
         t > 1      KL(q(x_{t-1} | x_t, x0) || p) of two Gaussians
-        t = 1      -log p(x0 | x_1), where p is what N(mean, σ²) has in the bin of x0
+        t = 1      -log p(x0 | x_1), where p is the probability that N(mean, σ²) gives x0's bin
 
     x0 (bytes as numbers in [-1, 1]), x_t, mean, log_sigma2 (N, ...)   t (N,)
     Units      bits per dimension: natural logarithms, mean over an image's numbers, divided by ln 2
@@ -70,7 +70,7 @@ def _kl(true_mean, t, mean, log_sigma2, schedule):
 def _decoder(x0, mean, log_sigma2):
     """-log of what N(mean, σ²) has in the bin around x0, and its slopes by mean and log σ².
 
-    p = Φ((x0 + 1/255 - mean) / σ) - Φ((x0 - 1/255 - mean) / σ); the outer bins have no end
+    p = Φ((x0 + 1/255 - mean) / σ) - Φ((x0 - 1/255 - mean) / σ); the outer bins reach to infinity
     """
     xp = array_module(x0)
     per_sigma = xp.exp(-log_sigma2 / 2)

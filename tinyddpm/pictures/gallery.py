@@ -25,7 +25,7 @@ BACKWARD = (0.75, 0.5, 0.3, 0.2, 0.1, 0.05, 0)  # and on the way back
 
 
 def draw_preview(run, workers, check):
-    """Write samples/DATA-STEP.png, always from the same noise, and the loss, unless it is there."""
+    """Write samples/DATA-STEP.png, always from the same noise, and the loss; not a second time."""
     path = _sample_path(run, f"{run.step:06}")
     if not path.exists():
         images = final_images(_sampling(run, workers, check))
@@ -53,8 +53,8 @@ def denoising_strip(noise, steps, times, of="x"):
     """How images come out of noise: a row of all images for some of a sampler's Steps.
 
     times      of the respaced schedule that they walked
-    of         "x" for x_t, or "x0_hat" for the image that each step sees coming: Ho et al. 2020's
-               progressive generation (figure 6)
+    of         "x" for x_t, or "x0_hat" for each step's estimate of the clean image: the progressive
+               generation of Ho et al. 2020 (figure 6)
     """
     shown = {round(share * len(steps)) for share in BACKWARD}
     rows = [(f"t = {times[s.t]}", getattr(s, of)) for s in steps if s.t in shown]

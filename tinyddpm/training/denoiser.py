@@ -1,4 +1,4 @@
-"""What a worker does with its part of a batch, in training and in sampling."""
+"""How a worker turns its share of a batch into a gradient, or predicts the noise in it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from .run import TrainConfig
 
 @dataclass
 class Denoiser:
-    """The job of `Workers`: a U-Net, and what its answers mean."""
+    """The job of `Workers`: the loss and its gradient in training, eps_hat in sampling."""
 
     unet: UNet
     schedule: Schedule

@@ -8,9 +8,9 @@ HEADER = "step,loss,gradient,lr"
 
 
 class Log:
-    """Rows of text, one for each step. New numbers wait where they are until `settle` is called.
+    """Rows of text, one for each step. New numbers stay on their device until `fetch` is called.
 
-    To know a number that a GPU computes is to wait until it has done all that it was told before.
+    Reading a number from a GPU means waiting until it has done everything asked of it before.
     """
 
     def __init__(self):

@@ -30,7 +30,7 @@ def train(run):
     """
     config = run.config
     denoiser = Denoiser(run.unet, run.schedule.to(run.xp), config)
-    fetch_every = 1 if run.xp is np else 50  # steps: to know a loss is to wait for the GPU
+    fetch_every = 1 if run.xp is np else 50  # steps; reading a loss means waiting for the GPU
     with (
         locked(run.folder),
         _Interruption() as interruption,
@@ -78,7 +78,7 @@ def _seconds_per_step(run, workers):
 def advance(run, workers):
     """One step of Algorithm 1: a batch, its gradient, an update; `run.log` gets the loss.
 
-    Nothing is read back from a GPU, but with importance sampling.
+    Nothing is read back from a GPU, except for importance sampling.
     """
     config = run.config
     t, weight = _draw_times(run)

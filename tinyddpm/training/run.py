@@ -32,18 +32,16 @@ class TrainConfig:
     batch: int = setting(128, "images a step", COUNT)
     micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU", FROM_0)
     lr: float = setting(2e-4, "learning rate after the warm-up", ABOVE_0)
-    lr_end: float = setting(
-        1.0, "share of it that is left at the end, down a cosine; 1 stays", SHARE
-    )
+    lr_end: float = setting(1.0, "share of lr left at the end, down a cosine; 1 keeps it", SHARE)
     warmup: int = setting(5000, "steps in which the learning rate rises", FROM_0)
     clip: float = setting(1.0, "largest length of a gradient", ABOVE_0)
     ema_decay: float = setting(0.9999, "decay of the moving average of the weights", SHARE)
     flips: float = setting(0.0, "share of the images that are mirrored", SHARE)
     label_drop: float = setting(0.1, "share of the labels replaced by the null label", SHARE)
     T: int = setting(1000, "steps of the diffusion process", TIMES)
-    schedule: str = setting("linear", "how the noise grows in them", tuple(SCHEDULES))
-    predicts: str = setting("eps", "what the network answers with", PREDICTS)
-    loss: str = setting("simple", "all but simple learn the variances, too", tuple(LOSSES))
+    schedule: str = setting("linear", "noise schedule", tuple(SCHEDULES))
+    predicts: str = setting("eps", "what the network predicts: noise, image or v", PREDICTS)
+    loss: str = setting("simple", "hybrid and vlb also learn the variances", tuple(LOSSES))
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too", COUNT)
     seed: int = setting(0, "same seed and workers, same run", FROM_0)
     workers: int = setting(1, "processes to train with on a CPU, at most one an image", COUNT)
@@ -57,8 +55,8 @@ class Run:
     """A training run in its folder: the state that a checkpoint holds, and how to save and find it.
 
     unet, config, schedule, dataset    what is trained, how, and on what
-    xp                                 the module for arrays where config.device says; there are
-    images, labels                     the data set's, and
+    xp                                 the array module that config.device asks for
+    images, labels                     those of the data set, as arrays of xp
     theta, ema, adam, history, step    the state: with `config` it decides all that comes after
     log                                the `Log` of its steps
     """
