@@ -72,11 +72,12 @@ class Schedule:
 
         Raises     ValueError for other times; on a GPU nobody looks
         """
-        xp = array_module(self.t_of)
+        tables = array_module(self.t_of)
+        xp = array_module(told) if tables is np else tables
         told = xp.asarray(told)
         if xp is np and not np.isin(told, self.times[1:]).all():
             raise ValueError(f"times {told}: this schedule has {self.times[1:]}")
-        return self.t_of[told]
+        return xp.asarray(self.t_of)[told]
 
     @classmethod
     def linear(cls, T=1000):

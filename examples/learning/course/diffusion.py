@@ -872,8 +872,8 @@ GUIDED = Lesson(
             "it lies one or two differences too near to the null label's answer",
         ),
         Mistake(
-            "null + 0 * label",
-            "0 * label",
+            "null + 0 * asked",
+            "0 * asked",
             "label 0 stands for the null label: the model was trained with `null`",
         ),
         Mistake(

@@ -71,8 +71,9 @@ LOSS = Lesson(
     hole="simple_loss",
     given=("q_sample", "target", "mean_of_each"),
     question="""
-        Make x_t with q_sample; ask the network, model.forward(x_t, t, tape, label); compare its
-        answer with target(x0, t, eps, schedule, predicts); return the loss of each image (N,).
+        Make x_t with q_sample; ask the network, model.forward(x_t, schedule.times[t], tape, label)
+        (times[t] is t itself, unless the schedule is respaced); compare its answer with
+        target(x0, t, eps, schedule, predicts); return the loss of each image (N,).
         And start the way back: model.backward(d, tape), where d is the gradient of
             Σ weight_n loss_n          weight_n = 1/N for all n if weight is None
         by the network's answer, unless tape.grad is None: then there is no way back.
@@ -174,18 +175,18 @@ LOSS = Lesson(
             "the answer is compared with x0, where the network is asked for the noise",
         ),
         Mistake(
-            "model.forward(x_t, t, tape, label)",
-            "model.forward(x0, t, tape, label)",
+            "model.forward(x_t, network_time(t, x0, schedule), tape, label)",
+            "model.forward(x0, network_time(t, x0, schedule), tape, label)",
             "the network is shown the clean image, x0, in place of x_t",
         ),
         Mistake(
-            "model.forward(x_t, t, tape, label)",
-            "model.forward(x_t, t, tape)",
+            "model.forward(x_t, network_time(t, x0, schedule), tape, label)",
+            "model.forward(x_t, network_time(t, x0, schedule), tape)",
             "the network is not told the label",
         ),
         Mistake(
-            "model.forward(x_t, t, tape, label)",
-            "model.forward(x_t, t - 1, tape, label)",
+            "model.forward(x_t, network_time(t, x0, schedule), tape, label)",
+            "model.forward(x_t, network_time(t, x0, schedule) - 1, tape, label)",
             "the network is told t - 1: here t runs from 1 to T, and the U-Net knows it",
         ),
         Mistake(
