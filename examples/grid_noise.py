@@ -17,15 +17,15 @@ transposed    transposed convolutions of 3 pixels and stride 2: every other pixe
               that doubles pixels and then convolves them, as this one, has no such pattern
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
-import sys
 import warnings
 
 import numpy as np
 from PIL import Image
 
 from tinyddpm import (
-    DataUnavailable,
     Schedule,
     ddim,
     final_images,
@@ -51,11 +51,8 @@ def main():
     parser.add_argument("--data-dir", help="folder with the files of CIFAR-10 (the cache)")
     parser.add_argument("--out", default="grid-noise.png", metavar="FILE", help="(grid-noise.png)")
     arguments = parser.parse_args()
-    try:
-        images = to_model_range(load_cifar10(arguments.data_dir).images[:COUNT])
-        save_picture(picture(images), arguments.out)
-    except (ValueError, OSError, DataUnavailable) as error:
-        sys.exit(f"error: {error}")
+    images = to_model_range(load_cifar10(arguments.data_dir).images[:COUNT])
+    save_picture(picture(images), arguments.out)
     print(f"{arguments.out}: three mistakes, and how strong which frequencies are with each")
 
 
@@ -127,4 +124,4 @@ def transposed(images, axis):
 
 
 if __name__ == "__main__":
-    main()
+    console.run(main)

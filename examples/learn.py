@@ -12,6 +12,8 @@
 A lesson that is begun is never overwritten: delete its file to begin anew.
 """
 
+import console  # isort: skip (first, so that Ctrl-C is silent from here on)
+
 import argparse
 import difflib
 import re
@@ -111,4 +113,4 @@ def plain(name):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    console.run(lambda: sys.exit(main()))
