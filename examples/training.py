@@ -74,7 +74,7 @@ def learn(description, recipes, load, like):
     except KeyboardInterrupt:
         print(f"saved at step {run.saved_step:,}; to go on: {resume_command(run, arguments)}")
         sys.exit(130)
-    recent = run.log.losses[-100:]
+    recent = run.log.recent()
     print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")
     print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
 

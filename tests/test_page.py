@@ -9,6 +9,7 @@ import pytest
 
 from tinyddpm import TrainConfig, UNetConfig
 from tinyddpm.pictures.page import page_text, write_page
+from tinyddpm.training.log import Log
 
 
 class Page(HTMLParser):
@@ -35,7 +36,7 @@ def run(tmp_path):
     """As far as a page looks at one; its data set has a name that is no name for a page."""
     unet = SimpleNamespace(config=UNetConfig(classes=10))
     dataset = SimpleNamespace(name="<b>a&b", images=np.zeros((1200, 1)))
-    log = SimpleNamespace(losses=[])
+    log = Log()
     (tmp_path / "samples").mkdir()
     return SimpleNamespace(
         config=TrainConfig(steps=900), unet=unet, theta=np.zeros(4321), dataset=dataset, log=log,
@@ -55,7 +56,8 @@ def test_a_run_that_begins(run):
 
 
 def test_a_run_on_its_way_and_at_its_end(run):
-    run.step, run.log.losses = 400, [9.0] * 50 + [1.0] * 50 + [3.0] * 50
+    run.step, losses = 400, [9.0] * 50 + [1.0] * 50 + [3.0] * 50
+    run.log.rows = [f"{step},{loss},0,0" for step, loss in enumerate(losses, 1)]
     for name in ("000200", "000400"):
         (run.folder / "samples" / f"{run.dataset.name}-{name}.png").touch()
     (run.folder / f"{run.dataset.name}-loss.png").touch()

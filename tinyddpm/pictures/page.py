@@ -111,8 +111,7 @@ def page_text(run, seconds_left=None):
     )
     about += f" with {unet.classes} labels." if unet.classes else "."
     state = f"Step {run.step:,} of {config.steps:,}"
-    if run.log.losses:
-        recent = run.log.losses[-100:]
+    if recent := run.log.recent():
         state += f"; mean loss of the last {len(recent)} steps {sum(recent) / len(recent):.4f}"
     if seconds_left is not None:
         state += f"; {in_words(seconds_left)} left"

@@ -19,7 +19,11 @@ class Log:
     @property
     def losses(self):
         """The loss of every step so far."""
-        return [float(row.split(",")[1]) for row in self.rows]
+        return self.recent(len(self.rows))
+
+    def recent(self, count=100):
+        """The losses of the last `count` steps, or of all if there are fewer; a list."""
+        return [float(row.split(",")[1]) for row in self.rows[max(0, len(self.rows) - count) :]]
 
     def record(self, step, loss, length, lr):
         """Remember the loss of a step, the length of its gradient (both 0-d arrays), and lr."""
