@@ -5,6 +5,7 @@ until `run` begins. So this file imports nothing that takes time.
 """
 
 import os
+import platform
 import signal
 import sys
 import warnings
@@ -19,23 +20,34 @@ def run(main, out_of_memory=""):
     """Run main(): what a user can mend is said in a sentence, without a traceback.
 
     Warnings are sentences, too, and printing never fails. `out_of_memory` says what to try then.
+    Under MPI the first rank runs it, and the others work for that: see `over_ranks`. --mpi on the
+    command line says that it runs under MPI, in case that cannot be seen.
     """
-    from tinyddpm import DataUnavailable, SafeStream, WorkerDied
+    from tinyddpm import DataUnavailable, SafeStream, WorkerDied, over_ranks, which_rank
 
+    always = "--mpi" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--mpi"]
     in_full = warnings.formatwarning
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     try:
         with redirect_stdout(SafeStream(sys.stdout)), redirect_stderr(SafeStream(sys.stderr)):
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            main()
+            over_ranks(main, always)
     except (ValueError, OSError, FloatingPointError, DataUnavailable, WorkerDied) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error{_where(*which_rank())}: {error}")
     except MemoryError:
-        sys.exit(f"error: out of memory{out_of_memory and ': '}{out_of_memory}")
+        sys.exit(
+            f"error{_where(*which_rank())}: out of memory{out_of_memory and ': '}{out_of_memory}"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     finally:
         warnings.formatwarning = in_full
+
+
+def _where(rank, count):
+    """Which machine it is that has something to say, if there are several."""
+    return f" on rank {rank}, {platform.node()}" if count > 1 else ""
 
 
 def check_folder(folder):

@@ -22,6 +22,7 @@ from tinyddpm import (
     load_dataset,
     micro_batch_size,
     train,
+    which_rank,
     with_flags,
 )
 
@@ -128,7 +129,9 @@ def introduce(run):
     """Say what is going to happen."""
     config = run.config
     address = (run.folder / "index.html").resolve().as_uri()
-    cores = f", {config.workers} workers" if config.device == "cpu" else ""
+    cores, ranks = f", {config.workers} workers" if config.device == "cpu" else "", which_rank()[1]
+    if ranks > 1:
+        cores += f" on each of {ranks} ranks"
     print(
         f"{run.dataset.name}: {len(run.images):,} images; a U-Net with {run.theta.size:,} "
         f"parameters; {config.steps:,} steps of {config.batch} images on "
@@ -140,7 +143,9 @@ def introduce(run):
 
 def resume_command(run, arguments):
     """What to type to go on with this run."""
-    words = ["python", sys.argv[0], "--resume", run.folder]
+    ranks = which_rank()[1]
+    words = ["mpiexec", "-n", ranks] if ranks > 1 else []
+    words += ["python", sys.argv[0], "--resume", run.folder]
     if arguments.data_dir:
         words += ["--data-dir", arguments.data_dir]
     for name, value in sorted(given_flags(run.config, arguments).items()):

@@ -16,7 +16,7 @@ PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 # The plan of the house: what the files of a room may import besides each other.
 GROUND_FLOOR = {
     "checkpoint", "config", "device", "doors", "files", "pickles", "progress", "randomness",
-    "shared", "worker", "workers",
+    "ranks", "shared", "worker", "workers",
 }  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),
@@ -103,7 +103,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
         "device.py": {"cupy"}, "kernels.py": {"cupy", "cupy_backends"},
         "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
-        "make_torch_files.py": {"torch"},
+        "make_torch_files.py": {"torch"}, "ranks.py": {"mpi4py"},
     }  # fmt: skip
     ours |= {path.stem for path in (ROOT / "examples").glob("*.py")} | {"learning"}
     for path in PACKAGE + [*ROOT.glob("examples/**/*.py"), *ROOT.glob("tests/**/*.py")]:

@@ -86,6 +86,7 @@ from .pictures.grids import (
 from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, SafeStream, with_progress
 from .randomness import generator, random_generator
+from .ranks import keep, over_ranks, which_rank
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run, TrainConfig
@@ -100,18 +101,18 @@ __all__ = [
     "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
     "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance", "free_path",
     "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
-    "Inception", "inception_score", "kernel_distance", "labelled_grid", "Layout",
-    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
-    "load_diffusers", "load_inception", "load_mnist", "load_published", "load_scheduler",
-    "load_trained", "load_variance", "log_variance", "LossSecondMomentResampler",
-    "micro_batch_size", "module_for", "moving_picture", "named_grid", "nearest",
-    "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits", "Param", "picture_format",
-    "posterior_mean", "power_spectrum", "precision_and_recall", "predictor", "prior_bits",
-    "Progress", "q_sample", "random_generator", "rate_distortion", "read_safetensors",
-    "read_torch", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
-    "save_diffusers", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
-    "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
-    "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
-    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags", "with_progress",
-    "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "Inception", "inception_score", "keep", "kernel_distance", "labelled_grid", "Layout",
+    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset", "load_diffusers",
+    "load_inception", "load_mnist", "load_published", "load_scheduler", "load_trained",
+    "load_variance", "log_variance", "LossSecondMomentResampler", "micro_batch_size", "module_for",
+    "moving_picture", "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite",
+    "offline_digits", "over_ranks", "Param", "picture_format", "posterior_mean", "power_spectrum",
+    "precision_and_recall", "predictor", "prior_bits", "Progress", "q_sample", "random_generator",
+    "rate_distortion", "read_safetensors", "read_torch", "Run", "SafeStream", "sample",
+    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture", "Schedule",
+    "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess", "spectrum", "Step", "Tape",
+    "target", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
+    "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
+    "which_rank", "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors",
+    "x0_and_eps",
 ]  # fmt: skip

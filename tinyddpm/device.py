@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 DEVICES = ("auto", "cpu", "cuda")
+NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")  # how many ranks are on this machine
 
 
 def array_module(x):
@@ -62,20 +63,25 @@ def to_host(x):
 
 
 def cores(root="/"):
-    """How many cores this process may use: fewer than there are, if a container has a quota."""
+    """How many cores this process may use: fewer than there are, if a container has a quota.
+
+    Ranks of MPI on one machine that nobody has bound to some of the cores share them.
+    """
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    here = [int(os.environ.get(name, 1)) for name in NEIGHBOURS if count == os.cpu_count()]
+    neighbours = max(here, default=1)
     try:
         groups = Path(root, "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux
-        return count
+        return max(1, count // neighbours)
     for group in groups:
         _, controllers, path = group.split(":", 2)  # version 2 of control groups names none
         if not controllers or "cpu" in controllers.split(","):
             place = Path(root, "sys/fs/cgroup", controllers and "cpu", path.lstrip("/"))
             for folder in (place, *place.parents):  # a group has no more than those around it
                 count = min(count, _quota(folder))
-    return max(1, math.ceil(count))
+    return max(1, math.ceil(count) // neighbours)
 
 
 def _quota(folder):

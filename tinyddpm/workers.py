@@ -1,13 +1,15 @@
 """One batch over many cores: its micro-batches go to worker processes that share the weights.
 
 Every worker adds to a gradient row of its own; the rows are summed in a fixed order, so a run gives
-the same bytes each time for the same number of workers.
+the same bytes each time for the same number of workers. Under MPI every rank has workers, and their
+sums are summed over the ranks.
 """
 
 import pickle
 
 import numpy as np
 
+from . import ranks
 from .device import array_module
 from .shared import as_vectors, shared_memory
 from .worker import Worker, WorkerDied, ctrl_c_held_back, pack
@@ -23,10 +25,11 @@ class Workers:
                its other methods are called as job.method(theta, *task)
     like       an array with the length, the precision and the device of every theta and grad (P,)
     count      how many processes; with 1 the job runs in this one and BLAS keeps its own threads,
-               and so it does on a GPU whatever the count, which has cores enough of its own
+               and so it does on a GPU whatever the count, which has cores enough of its own. Under
+               MPI every rank has so many, and the attribute `count` says how many that are in all
 
-    Raises     ValueError for a count below 1, or a job that workers cannot load; OSError if there
-               is no room for them; WorkerDied
+    Raises     ValueError for a count below 1, a job that workers cannot load, or several ranks on
+               GPUs; OSError if there is no room for them; WorkerDied
 
     Use it as a context manager: leaving it ends the processes. They also end by themselves when
     this process dies, and the shared memory has no name that could be left behind.
@@ -35,11 +38,14 @@ class Workers:
     def __init__(self, job, like, count=1):
         if count < 1:
             raise ValueError(f"{count} workers: use 1 or more")
-        self.job, self.xp = job, array_module(like)
-        self.count = count if self.xp is np else 1
+        self.job, self.xp, (_, rank_count) = job, array_module(like), ranks.which_rank()
+        if rank_count > 1 and self.xp is not np:
+            raise ValueError("several ranks compute on CPUs only: use --device cpu, or one rank")
+        self.here = count if self.xp is np else 1
+        self.count = self.here * rank_count
         self.rows = self.xp.zeros((1, like.size), like.dtype)
         self.workers = []
-        if self.count > 1:
+        if self.here > 1:
             try:
                 self._start(like.size, like.dtype)
             except BaseException:
@@ -47,13 +53,13 @@ class Workers:
                 raise
 
     def _start(self, size, dtype):
-        n_bytes = (1 + self.count) * size * np.dtype(dtype).itemsize
+        n_bytes = (1 + self.here) * size * np.dtype(dtype).itemsize
         with shared_memory(n_bytes) as (memory, key), ctrl_c_held_back():
-            for i in range(self.count):
+            for i in range(self.here):
                 self.workers.append(Worker(i, key))
         vectors = as_vectors(memory, size, dtype)
         self.theta, self.rows = vectors[0], vectors[1:]
-        rows = range(1, 1 + self.count)
+        rows = range(1, 1 + self.here)
         try:
             self._ask([("begin", self.job, key, n_bytes, size, dtype, row) for row in rows])
         except (AttributeError, ImportError, pickle.PicklingError) as error:
@@ -62,30 +68,34 @@ class Workers:
                 "modules that can be imported, not in the main program"
             ) from error
 
+    @ranks.together
     def gradient(self, theta, tasks):
         """job.gradient for every task; returns (answers, grad): in order, and summed up (P,).
 
         The gradient is the workers' memory: you may write to it; the next call overwrites it.
         Raises     as `map`
         """
-        if self.count == 1:
+        if self.here == 1:
             self.rows[0] = 0
-            answers = [self.job.gradient(theta, self.rows[0], *task) for task in tasks]
+            answers = [self.job.gradient(theta, self.rows[0], *task) for task in ranks.share(tasks)]
         else:
-            answers = self._spread(theta, tasks, "gradient")
+            answers = self._spread(theta, ranks.share(tasks), "gradient")
         grad = self.rows[0]
         for row in self.rows[1:]:
             grad += row
-        return answers, grad
+        ranks.add(grad)
+        return ranks.merge(answers), grad
 
+    @ranks.together
     def map(self, method, theta, tasks):
         """job.method(theta, *task) for every task; returns the answers in order.
 
         Raises     what a call raised, its traceback in the cause; WorkerDied
         """
-        if self.count == 1:
-            return [getattr(self.job, method)(theta, *task) for task in tasks]
-        return self._spread(theta, tasks, "call", method)
+        tasks = ranks.share(tasks)
+        if self.here == 1:
+            return ranks.merge([getattr(self.job, method)(theta, *task) for task in tasks])
+        return ranks.merge(self._spread(theta, tasks, "call", method))
 
     def map_batch(self, method, theta, size, *arrays):
         """job.method(theta, *arrays) (N, ...), in micro-batches of at most `size` images.
@@ -103,17 +113,12 @@ class Workers:
         return [slice(i, i + size) for i in range(0, n, size)]
 
     def _spread(self, theta, tasks, *question):
-        """Every count-th task to the same worker, so that a sum is always of the same tasks."""
+        """Every `here`-th task to the same worker, so that a sum is always of the same tasks."""
         if not self.workers:
             raise WorkerDied("these workers have ended: make new ones")
         self.theta[:] = theta
-        answers, shares = (
-            [None] * len(tasks),
-            [slice(i, None, self.count) for i in range(self.count)],
-        )
-        for share, some in zip(shares, self._ask([(*question, tasks[share]) for share in shares])):
-            answers[share] = some
-        return answers
+        shares = [tasks[i :: self.here] for i in range(self.here)]
+        return ranks.interleave(self._ask([(*question, share) for share in shares]))
 
     def _ask(self, questions):
         """A question to each worker; returns their answers, or raises what one of them raised."""
@@ -137,11 +142,22 @@ class Workers:
         for worker in workers:
             worker.end(patience)
 
+    @ranks.together
+    def close(self, patience):
+        """End the processes on all ranks, by force after some seconds."""
+        ranks.forget(self)
+        self._end(patience)
+
+    def __reduce__(self):
+        """What another rank gets: the same with processes of its own."""
+        return Workers, (self.job, self.rows[0], self.here)
+
     def __enter__(self):
+        ranks.keep(self)
         return self
 
     def __exit__(self, *exception):
-        self._end(patience=0 if any(exception) else 5)
+        self.close(0 if any(exception) else 5)
 
 
 def micro_batch_size(size, xp):

@@ -13,6 +13,7 @@ from ..data.cache import data_folder
 from ..nn.optim import Adam, learning_rate, update_ema
 from ..progress import Progress
 from ..randomness import generator
+from ..ranks import keep
 from ..workers import Workers
 from .classifier import Classifier, ClassifierConfig
 
@@ -34,6 +35,7 @@ def classifier_judge(dataset, folder=None, count=1):
     classifier = Classifier(ClassifierConfig.of(dataset))
     theta = trained_classifier(classifier, dataset, folder)
     with Workers(classifier, theta, count) as workers:
+        keep(theta)
         yield partial(_judge, workers, theta)
 
 
@@ -76,8 +78,9 @@ def trained_classifier(classifier, dataset, folder=None):
 
 
 def train_classifier(classifier, dataset, count=PROCESSES):
-    """The averaged weights (P,) after training as the config says; every time the same bits.
+    """The averaged weights (P,) after training as the config says.
 
+    Without MPI they are the same bits every time.
     Raises     ValueError for fewer images than are in a batch
     """
     config, images, labels = classifier.config, dataset.images, dataset.labels

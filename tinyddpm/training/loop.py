@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..pictures import gallery
 from ..pictures.page import Page, write_page
 from ..progress import Progress, in_words
 from ..randomness import generator
+from ..ranks import difference, keep, together
 from ..workers import Workers
 from .denoiser import Denoiser
 
@@ -37,6 +39,7 @@ def train(run):
         Workers(denoiser, run.theta, min(config.workers, config.batch)) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
+        keep(run, run.theta, run.ema)
         if left := config.steps - run.step:
             seconds = left * _seconds_per_step(run, workers)
             print(f"At today's speed that takes {in_words(seconds)}.")
@@ -53,6 +56,8 @@ def train(run):
                 for loss in run.log.fetch():
                     average = loss if average is None else average + 0.02 * (loss - average)
                 if pause:
+                    if different := _differs(run):
+                        raise FloatingPointError(f"{different}: use machines of one kind")
                     run.save()
                 progress.show(run.step, f"loss {average:.4f}")
                 page.show()
@@ -75,6 +80,7 @@ def _seconds_per_step(run, workers):
     return (time.perf_counter() - began) * len(slices) / len(tasks)
 
 
+@together
 def advance(run, workers):
     """One step of Algorithm 1: a batch, its gradient, an update; `run.log` gets the loss.
 
@@ -92,6 +98,13 @@ def advance(run, workers):
     run.adam.update(run.theta, grad, lr)
     update_ema(run.ema, run.theta, run.step, config.ema_decay)
     run.log.record(run.step, (weight * losses).sum(), length, lr)
+
+
+@together
+def _differs(run):
+    """Which rank has other weights than the first one: a sentence, or nothing."""
+    run.log.pending.clear()  # the first rank has fetched it, the others never do
+    return difference({"weights with the checksum": zlib.crc32(to_host(run.theta))})
 
 
 def _draw_times(run):

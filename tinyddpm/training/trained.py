@@ -13,6 +13,7 @@ from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
 from ..interop import load_diffusers, load_scheduler, load_variance
 from ..nn.unet import UNet, UNetConfig
+from ..ranks import keep
 from ..workers import Workers
 from .denoiser import Denoiser
 from .run import TrainConfig, checked_array, read_run
@@ -67,6 +68,7 @@ class Trained(NamedTuple):
         """
         job = Denoiser(self.unet, self.schedule, self.config)
         with Workers(job, self.theta, count) as workers:
+            keep(self.theta)
             ask = partial(workers.map_batch, "predict", self.theta, self.config.micro_batch)
             yield lambda x_t, t, label: ask(*self._checked(x_t, t, label))
 
