@@ -16,6 +16,7 @@ import pickle
 import platform
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,12 @@ class _Team:
                 "the MPI that mpi4py uses, or another --mpi of srun"
             )
 
+    def meet(self):
+        """Wait until every rank is here, and leave the cores to who still computes."""
+        request = self.comm.Ibarrier()
+        while not request.Test():
+            time.sleep(1e-4)
+
     def tell(self, order):
         """From the first rank to the others: (function, arguments), or None when all is done."""
         file = io.BytesIO()
@@ -55,6 +62,7 @@ class _Team:
         known = {id(thing): number for number, thing in enumerate(self.kept)}
         pickler.persistent_id = lambda thing: known.get(id(thing))
         pickler.dump(order)
+        self.meet()
         self.comm.bcast(file.getvalue())
 
     def serve(self):
@@ -63,6 +71,7 @@ class _Team:
             signal.signal(number, signal.SIG_IGN)
         self.together = True
         while True:
+            self.meet()
             unpickler = pickle.Unpickler(io.BytesIO(self.comm.bcast(None)))
             unpickler.persistent_load = self.kept.__getitem__
             if not (order := unpickler.load()):
@@ -145,7 +154,10 @@ def share(tasks):
 
 def merge(answers):
     """All ranks' answers, in the order of the tasks of which each did its `share`; a list."""
-    return answers if _team.count == 1 else interleave(_team.comm.allgather(answers))
+    if _team.count == 1:
+        return answers
+    _team.meet()
+    return interleave(_team.comm.allgather(answers))
 
 
 def interleave(shares):

@@ -83,8 +83,9 @@ class Workers:
         grad = self.rows[0]
         for row in self.rows[1:]:
             grad += row
+        answers = ranks.merge(answers)
         ranks.add(grad)
-        return ranks.merge(answers), grad
+        return answers, grad
 
     @ranks.together
     def map(self, method, theta, tasks):
