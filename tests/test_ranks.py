@@ -269,7 +269,7 @@ def test_without_mpi4py_ranks_are_refused_in_a_sentence(launcher, flag):
     process = launcher.popen([sys.executable, ROOT / "examples/diagram.py", *flag], **more)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err.startswith("error: this program runs under MPI, but mpi4py cannot (none here): type")
+    assert err.startswith("error: MPI needs mpi4py (none here): type pip")
 
 
 @with_mpi
@@ -277,7 +277,7 @@ def test_the_mpiexec_of_another_mpi_is_named_as_the_fault(launcher):
     """Each rank takes itself for the only one, and all would write into the same folder."""
     process = launcher.start(1, "train", "run", 1, 5, OMPI_COMM_WORLD_SIZE="2")
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 1 and "2 ranks were started, but mpi4py sees 1: take" in err
+    assert process.returncode == 1 and "2 ranks, but mpi4py sees 1: use" in err
     assert not (launcher.folder / "run").exists()
 
 

@@ -69,12 +69,12 @@ def cores(root="/"):
     """
     affinity = getattr(os, "sched_getaffinity", None)
     count = len(affinity(0)) if affinity else os.cpu_count() or 1
-    here = [int(os.environ.get(name, 1)) for name in NEIGHBOURS if count == os.cpu_count()]
-    neighbours = max(here, default=1)
+    unbound = NEIGHBOURS if count == os.cpu_count() else ()
+    neighbours = max([1, *(int(os.environ.get(name, 1)) for name in unbound)])
     try:
         groups = Path(root, "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux
-        return max(1, count // neighbours)
+        groups = []
     for group in groups:
         _, controllers, path = group.split(":", 2)  # version 2 of control groups names none
         if not controllers or "cpu" in controllers.split(","):

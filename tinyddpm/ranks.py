@@ -30,24 +30,18 @@ class _Team:
     def __init__(self):
         self.rank, self.count = 0, 1
         self.together = False  # whether all ranks are in the same call now
-        self.kept = []  # of what every rank has a copy
+        self.kept = [np]  # of what every rank has a copy; a module cannot be sent
 
     def connect(self, wanted):
         """Meet the others, who must be `wanted` in all, unless that is None."""
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:  # it is not there, or MPI itself is not
-            raise ValueError(
-                f"this program runs under MPI, but mpi4py cannot ({error}): type pip install "
-                "-e '.[mpi]' on every machine"
-            ) from None
+            raise ValueError(f"MPI needs mpi4py ({error}): type pip install -e '.[mpi]'") from None
         self.mpi, self.comm = MPI, MPI.COMM_WORLD
         self.rank, self.count = self.comm.rank, self.comm.size
         if wanted not in (None, self.count):
-            raise ValueError(
-                f"{wanted} ranks were started, but mpi4py sees {self.count}: take the mpiexec of "
-                "the MPI that mpi4py uses, or another --mpi of srun"
-            )
+            raise ValueError(f"{wanted} ranks, but mpi4py sees {self.count}: use its MPI's mpiexec")
 
     def meet(self):
         """Wait until every rank is here, and leave the cores to who still computes."""
@@ -93,7 +87,7 @@ def over_ranks(main, always=False):
     wanted = next((int(os.environ[name]) for name in SIZES if name in os.environ), 1)
     if wanted == 1 and not always:
         return main()
-    _team.connect(None if always else wanted)
+    _team.connect(wanted if wanted > 1 else None)
     try:
         different = difference(_facts())
         if _team.rank:
@@ -169,9 +163,10 @@ def interleave(shares):
 
 
 def add(grad):
-    """Make `grad` (P,) on every rank the sum of all ranks' grad, the same bits everywhere."""
+    """`grad` (P,), which becomes the sum of all ranks' grad, the same bits everywhere."""
     if _team.count > 1:
         _team.comm.Allreduce(_team.mpi.IN_PLACE, grad)
+    return grad
 
 
 def difference(facts):
@@ -185,12 +180,10 @@ def difference(facts):
 
 def _facts():
     """What must be alike on all ranks; the data and the settings come from the first one."""
-    source = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        source.update(path.read_bytes())
+    source = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
     return {
         "the arguments": " ".join(sys.argv[1:]) or "none",
         "Python": platform.python_version(),
         "NumPy": np.__version__,
-        "a tinyddpm with the digest": source.hexdigest()[:8],
+        "a tinyddpm with the digest": hashlib.sha256(source).hexdigest()[:8],
     }

@@ -59,9 +59,9 @@ class Workers:
                 self.workers.append(Worker(i, key))
         vectors = as_vectors(memory, size, dtype)
         self.theta, self.rows = vectors[0], vectors[1:]
-        rows = range(1, 1 + self.here)
         try:
-            self._ask([("begin", self.job, key, n_bytes, size, dtype, row) for row in rows])
+            begin = "begin", self.job, key, n_bytes, size, dtype
+            self._ask([(*begin, 1 + i) for i in range(self.here)])
         except (AttributeError, ImportError, pickle.PicklingError) as error:
             raise ValueError(
                 f"workers cannot load this job ({error}): all that it consists of must stand in "
@@ -83,9 +83,7 @@ class Workers:
         grad = self.rows[0]
         for row in self.rows[1:]:
             grad += row
-        answers = ranks.merge(answers)
-        ranks.add(grad)
-        return answers, grad
+        return ranks.merge(answers), ranks.add(grad)
 
     @ranks.together
     def map(self, method, theta, tasks):

@@ -13,7 +13,6 @@ from ..data.cache import data_folder
 from ..nn.optim import Adam, learning_rate, update_ema
 from ..progress import Progress
 from ..randomness import generator
-from ..ranks import keep
 from ..workers import Workers
 from .classifier import Classifier, ClassifierConfig
 
@@ -35,7 +34,6 @@ def classifier_judge(dataset, folder=None, count=1):
     classifier = Classifier(ClassifierConfig.of(dataset))
     theta = trained_classifier(classifier, dataset, folder)
     with Workers(classifier, theta, count) as workers:
-        keep(theta)
         yield partial(_judge, workers, theta)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config import ABOVE_0, COUNT, FROM_0, SHARE, Range, check, from_dict, setting
 from ..data import check_dataset
-from ..device import DEVICES, array_module, module_for, to_host
+from ..device import DEVICES, module_for, to_host
 from ..diffusion.process import PREDICTS
 from ..diffusion.schedule import SCHEDULES
 from ..diffusion.timesteps import LossSecondMomentResampler
@@ -63,13 +63,13 @@ class Run:
 
     def __init__(self, unet_config, config, dataset, folder):
         dataset = self.check(unet_config, config, dataset)
-        self.folder, self.dataset, xp = Path(folder), dataset, module_for(config.device)
-        device = "cpu" if xp is np else "cuda"  # to go on where it began, see `resume`
+        self.folder, self.dataset, self.xp = Path(folder), dataset, module_for(config.device)
+        device = "cpu" if self.xp is np else "cuda"  # to go on where it began, see `resume`
         self.config = dataclasses.replace(config, device=device)
-        self.images, self.labels = map(xp.asarray, (dataset.images, dataset.labels))
+        self.images, self.labels = map(self.xp.asarray, (dataset.images, dataset.labels))
         self.unet = UNet(unet_config)
         self.schedule = SCHEDULES[config.schedule](config.T)
-        self.theta = xp.asarray(self.unet.layout.init(generator(config.seed, "weights")))
+        self.theta = self.xp.asarray(self.unet.layout.init(generator(config.seed, "weights")))
         self.ema = self.theta.copy()
         self.adam = Adam(self.theta)
         self.history = LossSecondMomentResampler(config.T)
@@ -90,11 +90,6 @@ class Run:
         SCHEDULES[config.schedule](config.T)
         module_for(config.device)
         return dataset
-
-    @property
-    def xp(self):
-        """The module for arrays where the weights are."""
-        return array_module(self.theta)
 
     @property
     def step(self):
