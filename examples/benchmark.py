@@ -4,6 +4,7 @@
     python examples/benchmark.py --against torch       and PyTorch with the same weights, in turn
     python examples/benchmark.py --profile             where the time of a training step goes
     python examples/benchmark.py --device cuda         on a GPU, network c, too
+    python examples/benchmark.py --scaling             over several ranks, and over many on paper
 
     a    28 x 28 x 1, base 32, multipliers 1 2 2, attention at 14 x 14; batches of 128
     b    32 x 32 x 3, base 64, multipliers 1 2 2 2, attention at 16 x 16; batches of 16
@@ -94,6 +95,12 @@ def main():
             raise ValueError(f"{name} of {getattr(arguments, name)}: use 1 or more")
     if arguments.json:
         console.check_folder(Path(arguments.json).parent)
+    if arguments.scaling:
+        from benchmark_scaling import scaling  # which imports this file
+
+        for name in arguments.networks or "a":
+            scaling(name, arguments.workers, arguments.rounds)
+        return
     figures = {}
     try:
         for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
@@ -123,6 +130,7 @@ def parse():
     )
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--profile", action="store_true", help="where the time goes, by layer")
+    parser.add_argument("--scaling", action="store_true", help="what more machines would bring")
     return parser.parse_args()
 
 

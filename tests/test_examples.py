@@ -788,6 +788,21 @@ def test_benchmark_profiles_by_layer(benchmark, capsys):
     assert sum(float(way) + float(back) for _, way, back, _ in rows) == pytest.approx(total, abs=1)
 
 
+def test_benchmark_measures_a_step_and_says_when_more_machines_do_not_pay(benchmark, capsys):
+    script = load("benchmark_scaling")
+    one = script.needs(TOY_NETWORK, batch=4, workers=1, rounds=1)
+    assert one.step > one.update > 0 and one.sum > 0
+    script.on_paper(one, workers=1)
+    assert "| 1,024 |" in capsys.readouterr().out
+
+    ideal = script.Needs(step=16.0, sum=0.0, update=0.0, batch=16, parameters=1_000_000_000 // 32)
+    seconds = [script.step_seconds(ideal, 2, machines, 16, speed=1) for machines in (1, 2, 8, 64)]
+    sums = [2 * (n - 1) / n + 2 * np.log2(n) * script.LATENCY for n in (1, 2, 8, 64)]
+    np.testing.assert_allclose(seconds, np.add([16, 8, 2, 2], sums))  # a core needs 2 s an image
+    assert script.smallest_batch(ideal, 2, machines=64, speed=1) == 64 * 2
+    assert script.smallest_batch(ideal, 2, machines=64, speed=0.1) == 64 * 20
+
+
 def test_the_network_in_pytorch_is_the_same(benchmark):
     pytest.importorskip("torch", reason="PyTorch is only the benchmark's opponent")
     scripts = [Script("check"), Script("check", "train", "sample"), Script("check")]
