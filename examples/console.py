@@ -34,10 +34,10 @@ def run(main, out_of_memory=""):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             over_ranks(main, always)
     except (ValueError, OSError, FloatingPointError, DataUnavailable, WorkerDied) as error:
-        sys.exit(f"error{_where(*which_rank())}: {error}")
+        sys.exit(f"error{_where(which_rank()[0])}: {error}")
     except MemoryError:
         sys.exit(
-            f"error{_where(*which_rank())}: out of memory{out_of_memory and ': '}{out_of_memory}"
+            f"error{_where(which_rank()[0])}: out of memory{out_of_memory and ': '}{out_of_memory}"
         )
     except KeyboardInterrupt:
         sys.exit(130)
@@ -45,9 +45,9 @@ def run(main, out_of_memory=""):
         warnings.formatwarning = in_full
 
 
-def _where(rank, count):
-    """Which machine it is that has something to say, if there are several."""
-    return f" on rank {rank}, {platform.node()}" if count > 1 else ""
+def _where(rank):
+    """Which machine it is that has something to say, unless it is the first."""
+    return f" on rank {rank}, {platform.node()}" if rank else ""
 
 
 def check_folder(folder):

@@ -97,8 +97,9 @@ def over_ranks(main, always=False):
         main()
     except BaseException as error:
         if _team.rank or _team.together:
-            interrupted = isinstance(error, KeyboardInterrupt) or getattr(error, "code", 1) == 130
-            atexit.register(_team.comm.Abort, 130 if interrupted else 1)  # after its message
+            code = getattr(error, "code", 130 if isinstance(error, KeyboardInterrupt) else 1)
+            code = code if isinstance(code, int) else 1  # or a message, which comes before the end
+            atexit.register(_team.comm.Abort, code)
         raise
     finally:
         if not _team.together:

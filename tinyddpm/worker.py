@@ -143,14 +143,14 @@ def _portable(error):
 
 @contextmanager
 def ctrl_c_held_back():
-    """Processes that start meanwhile never feel Ctrl-C: it is for this one, which ends them.
+    """Processes that start meanwhile never feel Ctrl-C or SIGTERM: this one does, and ends them.
 
     This process gets it afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
