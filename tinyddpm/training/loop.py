@@ -56,9 +56,7 @@ def train(run):
                 for loss in run.log.fetch():
                     average = loss if average is None else average + 0.02 * (loss - average)
                 if pause:
-                    if different := _differs(run):
-                        raise FloatingPointError(f"{different}: use machines of one kind")
-                    run.save()
+                    _save(run)
                 progress.show(run.step, f"loss {average:.4f}")
                 page.show()
             if stop:
@@ -100,8 +98,15 @@ def advance(run, workers):
     run.log.record(run.step, (weight * losses).sum(), length, lr)
 
 
+def _save(run):
+    """Save it; FloatingPointError if not all ranks have the same weights, bit for bit."""
+    if different := _difference(run):
+        raise FloatingPointError(f"{different}: use machines of one kind")
+    run.save()
+
+
 @together
-def _differs(run):
+def _difference(run):
     """Which rank has other weights than the first one: a sentence, or nothing."""
     run.log.pending.clear()  # the first rank has fetched it, the others never do
     return difference({"weights with the checksum": zlib.crc32(to_host(run.theta))})
