@@ -33,6 +33,7 @@ from tinyddpm import (
 RANKS = (1, 2, 4)
 NETS = (1, 10, 100)  # gigabits per second
 LATENCY = 30e-6  # seconds until a message arrives
+PAYS = 0.9  # share of the time that goes to images
 MACHINES = [2**k for k in range(11)]
 
 
@@ -106,7 +107,7 @@ def needs_of_ranks(ranks, name, workers, rounds):
 
 
 def on_paper(one, workers):
-    """Print steps/s of up to 1,024 such machines, and the batches below which they do not pay."""
+    """Print steps/s of up to 1,024 such machines, and from which batch on they pay."""
     head = " | ".join(f"{speed} Gb/s" for speed in NETS)
     line = f"| machines | {head} |\n|---|{'---|' * len(NETS)}"
     print(
@@ -115,7 +116,7 @@ def on_paper(one, workers):
     for machines in MACHINES:
         rates = (1 / step_seconds(one, workers, machines, one.batch, speed) for speed in NETS)
         print(f"| {machines:,} | {' | '.join(f'{rate:.3g}' for rate in rates)} |")
-    print(f"\nThe batch, in images, below which less than half of the time goes to them:\n\n{line}")
+    print(f"\nThe batch, in images, to which at least {PAYS:.0%} of the time goes:\n\n{line}")
     for machines in MACHINES:
         batches = (f"{smallest_batch(one, workers, machines, speed):,}" for speed in NETS)
         print(f"| {machines:,} | {' | '.join(batches)} |")
@@ -158,8 +159,8 @@ def step_seconds(one, workers, machines, batch, speed):
 
 
 def smallest_batch(one, workers, machines, speed):
-    """Images for which computing takes as long as the rest, at least one for each worker."""
-    images = other_seconds(one, machines, speed) / image_seconds(one)
+    """Images that take PAYS of the time or more, at least one for each worker."""
+    images = PAYS / (1 - PAYS) * other_seconds(one, machines, speed) / image_seconds(one)
     return machines * workers * max(1, math.ceil(images / workers))
 
 
