@@ -5,10 +5,14 @@ from .config import add_flags, given_flags, with_flags
 from .data import (
     Dataset,
     DataUnavailable,
+    load_arrays,
     load_cifar10,
     load_dataset,
+    load_folder,
     load_mnist,
+    load_own,
     offline_digits,
+    read_picture,
     to_model_range,
 )
 from .device import DEVICES, array_module, cores, device_name, module_for, to_host
