@@ -18,8 +18,8 @@ def load_arrays(path):
 
     .npz       bytes (N, H, W) or (N, H, W, C) under any name, and whole numbers (N,) if there are
                labels; of several splits the largest
-    IDX        the format of MNIST, gzipped or not, as Fashion-MNIST, KMNIST and EMNIST have it. Files
-               called emnist have rows and columns exchanged, which is undone
+    IDX        the format of MNIST, gzipped or not, as Fashion-MNIST, KMNIST and EMNIST are. In files
+               called emnist rows and columns are exchanged, which is undone
     Labels that do not count from 0 get names, their own numbers.
     Raises     ValueError if no images are in it
     """
