@@ -5,7 +5,6 @@ from .config import add_flags, given_flags, with_flags
 from .data import (
     Dataset,
     DataUnavailable,
-    load_arrays,
     load_cifar10,
     load_dataset,
     load_folder,
@@ -106,7 +105,7 @@ __all__ = [
     "dpm_solver", "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance",
     "free_path", "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity",
     "image_grid", "Inception", "inception_score", "inpaint", "kernel_distance", "labelled_grid",
-    "Layout", "learning_rate", "Linear", "load_arrays", "load_checkpoint", "load_cifar10",
+    "Layout", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
     "load_dataset", "load_diffusers", "load_folder", "load_inception", "load_mnist", "load_own",
     "load_published", "load_scheduler", "load_trained", "load_variance", "log_variance",
     "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",

@@ -1,6 +1,5 @@
 """Images to learn from: data sets that are fetched once and verified each time, and batches."""
 
-from .arrays import load_arrays
 from .batches import Dataset, batch_indices, check_dataset, to_model_range
 from .cifar10 import load_cifar10
 from .digits import offline_digits

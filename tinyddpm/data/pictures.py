@@ -1,7 +1,6 @@
 """Any picture that Pillow reads, as a square of bytes."""
 
-import math
-import os
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,43 +18,34 @@ def read_picture(path, size, background="white"):
     Raises     Unusable if it is damaged, too small, or so large that reading it is dangerous
     Source     Parmar et al. 2022, "On aliased resizing", on how to scale
     """
-    limit = Image.MAX_IMAGE_PIXELS or math.inf
     try:
-        with Image.open(path, formats=_formats()) as image:
-            if image.width * image.height > limit:
-                raise Image.DecompressionBombError
-            if min(image.size) < size:
-                raise Unusable(f"too small: {image.width} × {image.height} pixels")
-            image.draft(None, (size, size))  # a JPEG need not be unpacked in full
-            image = _rgb(ImageOps.exif_transpose(image), background)
-            return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(_square(image, size, background))
     except Unusable:
         raise
-    except Image.DecompressionBombError:
-        raise Unusable(f"too large: more than {limit:,} pixels") from None
     except UnidentifiedImageError:
-        empty = not os.path.getsize(path)
-        raise Unusable("empty" if empty else "no picture of a kind that is read here") from None
+        raise Unusable("empty, or no picture of a kind that is read here") from None
     except Exception as error:  # Pillow has a dozen ways to say "damaged"
-        raise Unusable(f"damaged: {str(error)[:150] or type(error).__name__}") from None
+        bomb = isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError))
+        raise Unusable(f"{'too large' if bomb else 'damaged'}: {str(error)[:150]}") from None
 
 
-def _formats():
-    """What Pillow can read, but for EPS, which it would have another program run."""
-    Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
-
-
-def _rgb(image, background):
-    """The picture in three colours of a byte each."""
-    if image.mode[0] == "I":  # 16 bits
-        numbers = np.asarray(image).astype(np.int64)
-        if not 0 <= numbers.min() <= numbers.max() < 1 << 16:
-            raise Unusable(f"numbers from {numbers.min()} to {numbers.max()}: 16 bits are read")
-        image = Image.fromarray(((numbers + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise Unusable("floating-point numbers: nobody says which of them is white")
+def _square(image, size, background):
+    """A picture's middle square in three colours, `size` pixels wide."""
+    if image.format == "EPS":
+        raise Unusable("EPS is not read: another program would be run for it")
+    if min(image.size) < size:
+        raise Unusable(f"too small: {image.width} × {image.height} pixels")
+    image.draft(None, (size, size))  # a JPEG need not be unpacked in full
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        numbers = np.asarray(image)
+        if image.mode == "F" or not 0 <= numbers.min() <= numbers.max() < 1 << 16:
+            raise Unusable("neither 8 nor 16 bits: nobody says which number is white")
+        image = Image.fromarray((numbers / 257 + 0.5).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return image.convert("RGB")
+    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)

@@ -21,14 +21,13 @@ def sdedit(sampler, schedule, x0, noise, strength):
     at a strength of 0.6, hardly anything at 1.
 
     noise      (N, ...); the image's own, from `ddim_inversion`, gives nearly the image itself
-    Raises     ValueError unless 0 < strength <= 1, or if the schedule has no time so early
+    strength   the share: it begins at the last of the schedule's times up to there, or its first
+    Raises     ValueError unless 0 < strength <= 1
     Source     Meng et al. 2021, arXiv:2108.01073, Algorithm 1
     """
-    last = schedule.times[-1]
-    t = int(np.searchsorted(schedule.times, strength * last, side="right")) - 1
-    if not (0 < strength <= 1 and t > 0):
-        least = schedule.times[1] / last
-        raise ValueError(f"strength of {strength}: use {least:.3g} to 1, or more steps for less")
+    if not 0 < strength <= 1:
+        raise ValueError(f"strength of {strength}: use a share of the time, above 0, at most 1")
+    t = max(1, int((schedule.times <= strength * schedule.times[-1]).sum()) - 1)
     begun = schedule.until(t)
     return sampler(begun, q_sample(x0, np.full(len(x0), t), noise, begun))
 
@@ -49,17 +48,13 @@ def inpaint(sampler, schedule, x_T, x0, mask, rng, repeat=10):
     """
     x, x0 = doors.images(x_T=x_T, x0=x0)
     repeat, xp = doors.whole("repeat", repeat, 1), array_module(x)
-    mask = xp.asarray(mask) > 0
-    if mask.ndim > x.ndim or any(m not in (1, n) for m, n in zip(mask.shape[::-1], x.shape[::-1])):
-        raise ValueError(f"a mask of shape {mask.shape} for images {x.shape}: give one that fits")
+    mask = xp.broadcast_to(xp.asarray(mask) > 0, x.shape)
     for t in range(schedule.T, 0, -1):
         times, from_here = np.full(len(x), t), schedule.until(t)
-        signal, noise = (
-            extract(table, times, x) ** 0.5 for table in (schedule.alpha, schedule.beta)
-        )
+        beta = extract(schedule.beta, times, x)
         for again in range(repeat if t > 1 else 1):
             if again:
-                x = signal * x + noise * rng.standard_normal(x.shape, x.dtype)
+                x = (1 - beta) ** 0.5 * x + beta**0.5 * rng.standard_normal(x.shape, x.dtype)
             step = next(sampler(from_here, x))
             eps = rng.standard_normal(x.shape, x.dtype)
             x = xp.where(mask, step.x, q_sample(x0, times - 1, eps, schedule))

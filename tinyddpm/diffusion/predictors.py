@@ -89,9 +89,9 @@ def clipped(x0_hat, limit=1.0, share=0.0):
 def predict_x0(predict, schedule, x, t, clip=clipped):
     """What the network sees in x (N, ...) at step t: (x0_hat, eps_hat, v).
 
-    x0_hat is `clip` of what it answers, eps_hat the noise that goes with it, v (N, ...) what follows
-    the image's channels in the answer: nothing, unless variances are learned. What is not finite
-    stays so, as NaN: clipped, an infinite answer would look like an image.
+    x0_hat is clipped, eps_hat the noise that goes with it, v (N, ...) what follows the image's
+    channels in the answer: nothing, unless variances are learned. What is not finite stays so, as
+    NaN: clipped, an infinite answer would look like an image.
     """
     times = np.full(len(x), t)
     answer, v = ask(predict, schedule, x, t)

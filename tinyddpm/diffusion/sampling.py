@@ -18,9 +18,7 @@ class SamplingConfig:
 
     sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps", COUNT)
-    guidance: float = setting(
-        1.5, "weight of classifier-free guidance, if there are labels", FROM_0
-    )
+    guidance: float = setting(1.5, "weight of guidance, if there are labels", FROM_0)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
@@ -48,14 +46,13 @@ class SamplingConfig:
 
 def sampler(config, predict, rng):
     """The sampler that a SamplingConfig names, as a function of a respaced schedule and x_T."""
-    clip = partial(clipped, limit=config.clip, share=config.dynamic)
-    if config.sampler == "ancestral":
-        return partial(ancestral, predict, rng=rng, variance=config.variance, clip=clip)
-    if config.sampler == "ddim":
-        return partial(ddim, predict, rng=rng, eta=config.eta, clip=clip)
-    if config.sampler == "sde-dpm":
-        return partial(dpm_solver_sde, predict, rng=rng, clip=clip)
-    return partial(dpm_solver, predict, clip=clip)
+    walk = {
+        "ancestral": partial(ancestral, rng=rng, variance=config.variance),
+        "ddim": partial(ddim, rng=rng, eta=config.eta),
+        "dpm": dpm_solver,
+        "sde-dpm": partial(dpm_solver_sde, rng=rng),
+    }[config.sampler]
+    return partial(walk, predict, clip=partial(clipped, limit=config.clip, share=config.dynamic))
 
 
 def sample(config, predict, schedule, x_T, rng):

@@ -132,8 +132,6 @@ class Schedule:
         """
         if isinstance(steps, (tuple, list, np.ndarray)):
             kept = np.unique(doors.times(steps, len(steps), self.T))
-            if not 0 < len(kept) == len(steps):
-                raise ValueError(f"times {steps}: give one or more, each of them once")
         else:
             kept = spaced(self, steps, spacing)
         kept = np.concatenate([[0], kept])
