@@ -12,13 +12,26 @@ from ..randomness import generator
 class Dataset(NamedTuple):
     """Images to learn from: bytes (N, H, W, C), labels (N,) from 0 on, a name for files.
 
-    `label_names` says what the labels are called, where they are not just numbers.
+    `label_names` says what the labels are called, where they are not just numbers; `source` what
+    `load_dataset` needs besides the name to find your own pictures again.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     label_names: tuple = ()
+    source: dict = {}
+
+
+def labelled(name, images, labels):
+    """The Dataset with labels of any kind (N,), counted from 0 in their order.
+
+    What they were before are their names, unless there is only one, or they were counted already.
+    """
+    known, numbers = np.unique(labels, return_inverse=True)
+    counted = len(known) == 1 or np.array_equal(known, np.arange(len(known)))
+    names = () if counted else tuple(map(str, known))
+    return Dataset(name, images, numbers.astype(np.int64), names)
 
 
 def check_dataset(dataset, image_shape, classes, batch):
