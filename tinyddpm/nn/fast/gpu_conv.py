@@ -2,34 +2,35 @@
 
     y = b + patches(x) W        patches(x) (N·H'·W', 9 C)    W (9 C, D)
 
-On the way back it is a convolution again, of dy with the kernel turned by 180 degrees, and one cut
-of dy around every pixel of x serves both gradients:
+The way back is a convolution again, of dy with the kernel turned by 180 degrees, so that patches of
+dy, one for each pixel of x, serve both gradients:
 
-    dx = patches(dy) turned(W)      patches(dy) (N·H·W, 9 D)     turned(W) (9 D, C)
+    dx = patches(dy) turned(W)           patches(dy) (N·H·W, 9 D)    turned(W) (9 D, C)
     turned(dW) = patches(dy)ᵀ x
 
-Patches are nine times as large as the image, so only as many as fit into ROOM are cut at once.
-Where an image is first made `copies` times as large, forward reads each pixel for all of its copies,
-backward sums dy over them while it cuts, and the large image is never made.
+Patches are nine times as large as their image, so only as many as fit into ROOM are cut at once.
+Where an image is first made `copies` times as large, forward reads a pixel for each of its copies,
+backward sums dy over them while it cuts, and the large image is never made. With stride 2 there are
+zeros between the pixels of dy.
 """
+
+from functools import lru_cache
 
 from ...device import array_module
 from ..linear import rows
 from . import winograd
-from .kernels import WARPS, add_rows, in_one_piece, product, run, takes
+from .kernels import WARPS, add_rows, by_kernels, in_one_piece, product, run
 from .memory import chunks
 
-ROOM = 5 << 27  # bytes: enough for 128 images of 32×32 pixels and 128 channels
+ROOM = 9 << 25  # bytes: enough for 64 images of 32×32 pixels and 128 channels
 
 SOURCE = """
 // Each warp has a pixel; its threads share the channels. A patch begins `before` pixels above and
-// left of the pixel's own place.
+// left of the pixel's own place. stride, copies and before are constants, written in front of this.
 
-// Patches of x (N, h, w, c) for the pixels of y (N, H, W, d). y begins with the bias: it is read
-// and written anyway when the product is added.
+// Patches of x (N, h, w, c) for the pixels of y (N, H, W, d), which begins with the bias.
 extern "C" __global__ void cut(const real* x, real* patches, int count, int h, int w, int c,
-                               int H, int W, int d, int stride, int before, int copies,
-                               const real* b, real* y) {
+                               int H, int W, int d, const real* b, real* y) {
     int pixel = blockIdx.x * blockDim.y + threadIdx.y;
     if (pixel >= count) return;
     int column = pixel % W, row = pixel / W % H, n = pixel / W / H;
@@ -47,8 +48,7 @@ extern "C" __global__ void cut(const real* x, real* patches, int count, int h, i
 
 // Patches of dy (N, H, W, d) for the pixels of x (N, h, w, c), and the turned kernel.
 extern "C" __global__ void cut_back(const real* dy, real* patches, int count, int H, int W, int d,
-                                    int h, int w, int c, int stride, int before, int copies,
-                                    const real* kernel, real* turned) {
+                                    int h, int w, int c, const real* kernel, real* turned) {
     int pixel = blockIdx.x * blockDim.y + threadIdx.y;
     if (pixel >= count) return;
     int column = pixel % w, row = pixel / w % h, n = pixel / w / h;
@@ -71,32 +71,27 @@ extern "C" __global__ void cut_back(const real* dy, real* patches, int count, in
 """
 
 
+@by_kernels
 class Conv3x3(winograd.Conv3x3):
     """The convolution by patches; keeps x."""
 
     def forward(self, x, tape):
-        odd = x.shape[1] % self.stride or x.shape[2] % self.stride
-        if odd or not takes(x, tape.theta):
-            return super().forward(x, tape)
+        if x.shape[1] % self.stride or x.shape[2] % self.stride:
+            return super().forward(x, tape)  # which says that this cannot be
         return forward(self, x, tape)
 
     def backward(self, dy, tape):
-        if not takes(dy, tape.theta):
-            return super().backward(dy, tape)
         return backward(self, dy, tape)
 
 
+@by_kernels
 class UpsampleConv(winograd.UpsampleConv):
     """From x to y without the larger image in between; keeps x."""
 
     def forward(self, x, tape):
-        if not takes(x, tape.theta):
-            return super().forward(x, tape)
         return forward(self.conv, x, tape, copies=2)
 
     def backward(self, dy, tape):
-        if not takes(dy, tape.theta):
-            return super().backward(dy, tape)
         return backward(self.conv, dy, tape, copies=2)
 
 
@@ -104,10 +99,10 @@ def forward(conv, x, tape, copies=1):
     """y (N, H', W', D), the convolution of x (N, H, W, C) with copies² of every pixel."""
     x, xp = in_one_piece(x), array_module(x)
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
-    n, h, w, _ = x.shape
+    (n, h, w, _), source = x.shape, _source(conv.stride, copies, conv.before)
     y = xp.empty((n, copies * h // conv.stride, copies * w // conv.stride, len(b)), x.dtype)
     for part, patches in _parts(x, y):
-        _cut("cut", x[part], patches, y[part], conv.stride, conv.before, copies, b, y[part])
+        _cut(source, "cut", x[part], patches, y[part], b, y[part])
         product(patches, W.reshape(-1, len(b)), out=rows(y[part]))
     tape.push(conv, x)
     return y
@@ -117,11 +112,11 @@ def backward(conv, dy, tape, copies=1):
     """dx (N, H, W, C); adds to the gradients of W and b."""
     x, dy, xp = tape.pop(conv), in_one_piece(dy), array_module(dy)
     W, dW = conv.W.of(tape.theta), conv.W.of(tape.grad)
-    c, d = W.shape[2:]
+    (c, d), source = W.shape[2:], _source(conv.stride, copies, 2 - conv.before)
     add_rows(rows(dy), conv.b.of(tape.grad))  # rule 3
     dx, (turned, d_turned) = xp.empty_like(x), xp.empty((2, 9 * d, c), x.dtype)
     for part, patches in _parts(dy, x):
-        _cut("cut_back", dy[part], patches, x[part], conv.stride, 2 - conv.before, copies, W, turned)
+        _cut(source, "cut_back", dy[part], patches, x[part], W, turned)
         product(patches.T, rows(x[part]), out=d_turned, add=part.start > 0)
         product(patches, turned, out=rows(dx[part]), add=False)  # rule 4
     dW += d_turned.reshape(3, 3, d, c)[::-1, ::-1].swapaxes(2, 3)
@@ -140,6 +135,11 @@ def _parts(a, b):
         yield part, patches[: (part.stop - part.start) * pixels]
 
 
-def _cut(name, source, patches, like, *more):
-    run(SOURCE, name, (-(-len(patches) // WARPS),), (32, WARPS), source, patches, len(patches),
-        *source.shape[1:], *like.shape[1:], *more)  # fmt: skip
+@lru_cache
+def _source(stride, copies, before):
+    return f"enum {{stride = {stride}, copies = {copies}, before = {before}}};" + SOURCE
+
+
+def _cut(source, name, images, patches, like, *more):
+    run(source, name, (-(-len(patches) // WARPS),), (32, WARPS), images, patches, len(patches),
+        *images.shape[1:], *like.shape[1:], *more)  # fmt: skip
