@@ -439,6 +439,20 @@ def test_auto_takes_a_gpu_if_there_is_one_and_says_so(monkeypatch):
     assert device_name(standin.cupy) == "the GPU (a stand-in)" and device_name(np) == "the CPU"
 
 
+def test_a_gpu_without_cublas_is_no_gpu(monkeypatch):
+    """CuPy asks for cuBLAS when it multiplies matrices, and for vectors does without it."""
+
+    def product(a, b):
+        if a.ndim == 2:
+            raise RuntimeError("libcublas is not there")
+        return a.sum()
+
+    standin.install(monkeypatch)
+    monkeypatch.setattr(standin.ndarray, "__matmul__", product)
+    with pytest.raises(ValueError, match="libcublas is not there.*type pip install"):
+        module_for("cuda")
+
+
 def test_without_a_gpu_auto_takes_the_cpu_and_cuda_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # an import of it fails
     assert module_for("auto") is np
@@ -446,12 +460,12 @@ def test_without_a_gpu_auto_takes_the_cpu_and_cuda_says_what_to_do(monkeypatch):
         module_for("cuda")
 
     def no_driver(*arguments):
-        raise RuntimeError("cudaErrorInsufficientDriver")
+        raise RuntimeError("\ncudaErrorInsufficientDriver: it is old\nlibcublas is in no folder\n")
 
     standin.install(monkeypatch)
     monkeypatch.setattr(standin.cupy, "ones", no_driver)
-    with pytest.raises(ValueError, match="InsufficientDriver.*Or use the device 'cpu'"):
-        module_for("cuda")
+    with pytest.raises(ValueError, match="InsufficientDriver.*'.\\[cuda13]'.*the device 'cpu'$"):
+        module_for("cuda")  # "." is no end of a line
     with pytest.warns(UserWarning, match="InsufficientDriver.*Computing on the CPU"):
         assert module_for("auto") is np
     for refuse in (module_for, lambda name: TrainConfig(device=name)):

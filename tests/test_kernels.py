@@ -7,7 +7,7 @@ from conftest import random_theta
 from test_device import Replayed
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig, array_module, module_for, to_host
-from tinyddpm.nn import activation, blocks, condition, dropout, fast, optim, unet
+from tinyddpm.nn import activation, blocks, concat, condition, dropout, embedding, fast, optim, unet
 from tinyddpm.nn.fast import gpu_conv
 
 
@@ -23,6 +23,7 @@ class Plain(test_fast.Plain):
     """Those that are fast on a GPU alone, too."""
 
     SiLU, Dropout = activation.SiLU, dropout.Dropout
+    Concat, Sinusoid = concat.Concat, embedding.Sinusoid
 
 
 CASES = test_fast.CASES | {
@@ -31,6 +32,7 @@ CASES = test_fast.CASES | {
     "conv, odd sides": (lambda k, y: k.Conv3x3(y, "c", 2, 3), [(2, 5, 3, 2)]),
     "conv, one pixel": (lambda k, y: k.Conv3x3(y, "c", 2, 1), [(1, 1, 1, 2)]),
     "conv, more channels than a warp": (lambda k, y: k.Conv3x3(y, "c", 70, 5), [(1, 3, 4, 70)]),
+    "conv, fewer channels behind it": (lambda k, y: k.Conv3x3(y, "c", 9, 8), [(3, 20, 20, 9)]),
     "conv, stride 2": (lambda k, y: k.Conv3x3(y, "c", 40, 3, stride=2), [(3, 4, 6, 40)]),
     "conv, stride 2 to one pixel": (lambda k, y: k.Conv3x3(y, "c", 1, 2, 2), [(1, 2, 2, 1)]),
     "group norm, groups of 12": (lambda k, y: k.GroupNorm(y, "n", 24, 2), [(2, 3, 5, 24)]),
@@ -39,6 +41,7 @@ CASES = test_fast.CASES | {
     "norm and silu, one group": (
         lambda k, y: k.NormSiLU(k.GroupNorm(y, "n", 256, 1)), [(2, 3, 3, 256)],
     ),
+    "concat": (lambda k, y: k.Concat(), [(2, 3, 5, 70), (2, 3, 5, 1)]),
     "attention, one pixel": (lambda k, y: k.Attention("a", 2, 1), [(2, 1, 2)] * 3),
     "linear, one to two": (lambda k, y: k.Linear(y, "l", 1, 2), [(3, 1)]),
 }  # fmt: skip
@@ -74,6 +77,16 @@ def test_kernels_are_the_plain_layers(case, dtype, gate, cupy, rng, monkeypatch)
     d_out = rng.standard_normal(shape).astype(dtype)
     exact = run(plain, *(a.astype(float) for a in (theta, d_out, *inputs)))
     assert close(run(layer, *map(cupy.asarray, (theta, d_out, *inputs))), exact, dtype, gate)
+
+
+@pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-12), (np.float32, 2e-6)])
+@pytest.mark.parametrize("dim", [4, 6, 130])
+def test_the_sinusoid_by_a_kernel(dim, dtype, gate, cupy):
+    t = np.array([1, 2, 500, 1000])
+    exact = Plain.Sinusoid(dim).forward(t, Tape(np.zeros(1)))
+    for times in (t, cupy.asarray(t)):
+        y = fast.Sinusoid(dim).forward(times, Tape(cupy.zeros(1, dtype)))
+        assert close([to_host(y)], [exact], dtype, gate)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])

@@ -62,7 +62,7 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
     "a mask as an index": (
         GroupNorm.forward, "x_hat = centred", "centred[centred > 0]; x_hat = centred", "a mask"),
     "float64 from a table": (
-        per_image, ".astype(like.real.dtype)", "", "float64 creeps in"),
+        per_image, ".astype(like.real.dtype, copy=False)", "", "float64 creeps in"),
     "float64 from a number of NumPy": (
         Attention.forward, "q.shape[-1] ** -0.5", f"{NUMPY}.sqrt(1 / q.shape[-1])",
         "float64 creeps in"),

@@ -14,6 +14,7 @@ import numpy as np
 
 DEVICES = ("auto", "cpu", "cuda")
 NEIGHBOURS = ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE")  # how many ranks are on this machine
+INSTALL = "type pip install -e '.[cuda13]', or cuda12 for an older driver"
 
 
 def array_module(x):
@@ -37,12 +38,14 @@ def module_for(device):
     try:
         import cupy
 
-        float(cupy.ones(2) @ cupy.ones(2))  # wants a GPU, its driver and CUDA's libraries
+        matrix = cupy.ones((2, 2))  # of vectors, a product would not want cuBLAS
+        float((matrix @ matrix)[0, 0])  # wants a GPU, its driver and CUDA's libraries
         return cupy
     except ModuleNotFoundError:
-        lack = "CuPy is not there: type pip install -e '.[cuda13]', or cuda12 for an older driver."
+        lack = f"CuPy is not there: {INSTALL}."
     except Exception as error:  # what is missing can be said in many ways
-        lack = f"CuPy cannot compute ({error}): does nvidia-smi list a GPU, and CUDA 13 or 12?"
+        reason = str(error).strip().partition("\n")[0]
+        lack = f"CuPy cannot compute ({reason}). It needs a GPU, and CUDA's libraries: {INSTALL}."
         if device == "auto":
             warnings.warn(f"{lack} Computing on the CPU", stacklevel=1)  # once, whoever asks
     if device == "auto":

@@ -163,5 +163,5 @@ def network_time(t, like, schedule):
 
 def per_image(values, like):
     """values (N,) as (N, 1, ..., 1), on the device and with the precision of `like` (N, ...)."""
-    values = array_module(like).asarray(values).astype(like.real.dtype)
+    values = array_module(like).asarray(values).astype(like.real.dtype, copy=False)
     return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -8,16 +8,17 @@ TINYDDPM_FAST=0 in the environment chooses the plain ones.
 import os
 
 from .activation import Identity
-from .concat import Concat
-from .embedding import Embedding, Sinusoid
+from .embedding import Embedding
 from .resample import Upsample
 
 if os.environ.get("TINYDDPM_FAST") == "0":
     from .activation import SiLU
     from .attention import Attention
     from .broadcast import AddToPixels
+    from .concat import Concat
     from .conv import Conv3x3
     from .dropout import Dropout
+    from .embedding import Sinusoid
     from .linear import Linear
     from .norm import GroupNorm
     from .optim import Adam, update_ema
@@ -27,12 +28,14 @@ else:
         Adam,
         AddToPixels,
         Attention,
+        Concat,
         Conv3x3,
         Dropout,
         GroupNorm,
         Linear,
         NormSiLU,
         SiLU,
+        Sinusoid,
         UpsampleConv,
         update_ema,
     )

@@ -25,7 +25,7 @@ class Denoiser:
         """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
         config, xp = self.config, array_module(theta)
         rng = generator(config.seed, "training", step, part, xp)
-        x0 = to_model_range(images).astype(theta.dtype)
+        x0 = to_model_range(images).astype(theta.dtype, copy=False)
         if config.flips:
             mirrored = rng.random(len(x0)) < config.flips
             x0 = xp.where(mirrored[:, None, None, None], x0[:, :, ::-1], x0)

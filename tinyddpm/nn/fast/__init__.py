@@ -8,7 +8,7 @@ from .gpu_attention import Attention
 from .gpu_conv import Conv3x3, UpsampleConv
 from .gpu_linear import Linear
 from .gpu_norm import GroupNorm, NormSiLU
-from .gpu_pointwise import Adam, Dropout, SiLU, update_ema
+from .gpu_pointwise import Adam, Concat, Dropout, SiLU, Sinusoid, update_ema
 from .linear import AddToPixels
 from .memory import keep_freed_memory
 

@@ -2,19 +2,17 @@
 
 from ..attention import _transposed
 from . import attention
-from .kernels import WARPS, in_one_piece, products, run, takes
+from .kernels import WARPS, by_kernels, in_one_piece, products, run
 
 SOURCE = """
 // Each warp has a row of scores, which it overwrites.
 
-__device__ real sum(real value) {
-    for (int half = 16; half > 0; half /= 2) value += __shfl_xor_sync(0xffffffff, value, half);
-    return value;
-}
-
-__device__ real largest(real value) {
-    for (int half = 16; half > 0; half /= 2)
-        value = max(value, __shfl_xor_sync(0xffffffff, value, half));
+// The sum over a warp, or the largest value in it.
+__device__ real over_warp(real value, bool sum) {
+    for (int half = 16; half > 0; half /= 2) {
+        real other = __shfl_xor_sync(0xffffffff, value, half);
+        value = sum ? value + other : max(value, other);
+    }
     return value;
 }
 
@@ -25,9 +23,9 @@ extern "C" __global__ void softmax(real* score, int rows, int length, real scale
     real* mine = score + (long long)row * length;
     real most = mine[0], total = 0;
     for (int i = threadIdx.x; i < length; i += 32) most = max(most, mine[i]);
-    most = largest(most);
+    most = over_warp(most, false);
     for (int i = threadIdx.x; i < length; i += 32) total += mine[i] = exp(scale * (mine[i] - most));
-    total = sum(total);
+    total = over_warp(total, true);
     for (int i = threadIdx.x; i < length; i += 32) mine[i] /= total;
 }
 
@@ -40,18 +38,17 @@ extern "C" __global__ void softmax_backward(real* dA, const real* A, int rows, i
     const real* share = A + (long long)row * length;
     real mean = 0;
     for (int i = threadIdx.x; i < length; i += 32) mean += share[i] * mine[i];
-    mean = sum(mean);
+    mean = over_warp(mean, true);
     for (int i = threadIdx.x; i < length; i += 32) mine[i] = scale * share[i] * (mine[i] - mean);
 }
 """
 
 
+@by_kernels
 class Attention(attention.Attention):
     """The plain formulas, with the division by √d in the kernels; keeps q, k, v and A."""
 
     def forward(self, q, k, v, tape):
-        if not takes(q, tape.theta):
-            return super().forward(q, k, v, tape)
         q, k, v = (in_one_piece(self._split(a)) for a in (q, k, v))  # (N, heads, S, d)
         A = products(q, _transposed(k))
         _run("softmax", q, A)
@@ -59,8 +56,6 @@ class Attention(attention.Attention):
         return self._join(products(A, v))
 
     def backward(self, dy, tape):
-        if not takes(dy, tape.theta):
-            return super().backward(dy, tape)
         q, k, v, A = tape.pop(self)
         dy = in_one_piece(self._split(dy))
         dv, dscore = products(_transposed(A), dy), products(dy, _transposed(v))

@@ -26,29 +26,23 @@ __device__ real sum(real value, int step) {
     return total;
 }
 
-extern "C" __global__ void forward(const real* x, const real* gain, const real* bias, real* y,
-                                   real* statistics, int pixels, real tiny, int silu) {
+extern "C" __global__ void forward(const real* x, const real* gain, const real* bias, int pixels,
+                                   int silu, real* y, real* statistics, real tiny) {
     int channels = gridDim.x * blockDim.x, channel = blockIdx.x * blockDim.x + threadIdx.x;
-    long long first = (long long)blockIdx.y * pixels * channels + channel;
+    long long image = (long long)pixels * channels, end = (blockIdx.y + 1) * image;
+    long long first = end - image + threadIdx.y * channels + channel, step = blockDim.y * channels;
     real count = (real)pixels * blockDim.x, total = 0, squares = 0;
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y)
-        total += x[first + (long long)p * channels];
+    for (long long i = first; i < end; i += step) total += x[i];
     real mean = sum(total, 1) / count;
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y) {
-        real centred = x[first + (long long)p * channels] - mean;
-        squares += centred * centred;
-    }
+    for (long long i = first; i < end; i += step) squares += (x[i] - mean) * (x[i] - mean);
     real r = 1 / sqrt(sum(squares, 1) / count + tiny);
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y) {
-        long long i = first + (long long)p * channels;
+    for (long long i = first; i < end; i += step) {
         real h = gain[channel] * ((x[i] - mean) * r) + bias[channel];
         y[i] = silu ? h / (1 + exp(-h)) : h;
     }
-    if (threadIdx.x == 0 && threadIdx.y == 0) {
-        real* mine = statistics + 2 * (blockIdx.y * gridDim.x + blockIdx.x);
-        mine[0] = mean;
-        mine[1] = r;
-    }
+    real* mine = statistics + 2 * (blockIdx.y * gridDim.x + blockIdx.x);
+    mine[0] = mean;  // all threads write the same
+    mine[1] = r;
 }
 
 __device__ real through_silu(real dy, real h) {
@@ -56,30 +50,28 @@ __device__ real through_silu(real dy, real h) {
     return dy * (s + h * s * (1 - s));
 }
 
-extern "C" __global__ void backward(const real* x, const real* dy, const real* gain,
-                                    const real* bias, const real* statistics, real* dx,
-                                    real* sums_of_images, int pixels, int silu) {
+extern "C" __global__ void backward(const real* x, const real* gain, const real* bias, int pixels,
+                                    int silu, const real* dy, const real* statistics, real* dx,
+                                    real* sums_of_images) {
     int channels = gridDim.x * blockDim.x, channel = blockIdx.x * blockDim.x + threadIdx.x;
-    long long first = (long long)blockIdx.y * pixels * channels + channel;
+    long long image = (long long)pixels * channels, end = (blockIdx.y + 1) * image;
+    long long first = end - image + threadIdx.y * channels + channel, step = blockDim.y * channels;
     const real* mine = statistics + 2 * (blockIdx.y * gridDim.x + blockIdx.x);
     real mean = mine[0], r = mine[1], a = gain[channel], b = bias[channel], dgain = 0, dbias = 0;
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y) {
-        long long i = first + (long long)p * channels;
+    for (long long i = first; i < end; i += step) {
         real x_hat = (x[i] - mean) * r, dh = silu ? through_silu(dy[i], a * x_hat + b) : dy[i];
         dgain += dh * x_hat;
         dbias += dh;
     }
     dgain = sum(dgain, blockDim.x);
     dbias = sum(dbias, blockDim.x);
-    if (threadIdx.y == 0) {
-        sums_of_images[(long long)2 * blockIdx.y * channels + channel] = dgain;
-        sums_of_images[(long long)(2 * blockIdx.y + 1) * channels + channel] = dbias;
-    }
+    real* ours = sums_of_images + (long long)2 * blockIdx.y * channels + channel;
+    ours[0] = dgain;
+    ours[channels] = dbias;
     real count = (real)pixels * blockDim.x;
     real mean_g = sum(threadIdx.y == 0 ? a * dbias : 0, 1) / count;
     real mean_g_x_hat = sum(threadIdx.y == 0 ? a * dgain : 0, 1) / count;
-    for (int p = threadIdx.y; p < pixels; p += blockDim.y) {
-        long long i = first + (long long)p * channels;
+    for (long long i = first; i < end; i += step) {
         real x_hat = (x[i] - mean) * r, dh = silu ? through_silu(dy[i], a * x_hat + b) : dy[i];
         dx[i] = r * (a * dh - mean_g - x_hat * mean_g_x_hat);
     }
@@ -115,19 +107,11 @@ def _takes(norm, x, tape):
     return takes(x, tape.theta) and x.shape[-1] // norm.groups <= THREADS
 
 
-def _blocks_and_threads(norm, x):
-    width = x.shape[-1] // norm.groups
-    return (norm.groups, len(x)), (width, THREADS // width)
-
-
 def forward(norm, x, tape, silu=0):
     """y (N, H, W, C) = gain x̂ + bias, or silu of it."""
     x, xp = in_one_piece(x), array_module(x)
-    gain, bias = norm.gain.of(tape.theta), norm.bias.of(tape.theta)
     y, statistics = xp.empty_like(x), xp.empty((len(x), norm.groups, 2), x.dtype)
-    pixels = x.shape[1] * x.shape[2]
-    run(SOURCE, "forward", *_blocks_and_threads(norm, x), x, gain, bias, y, statistics, pixels,
-        float(norm.tiny), silu)  # fmt: skip
+    _run("forward", norm, tape, x, silu, y, statistics, float(norm.tiny))
     tape.push(norm, (x, statistics))
     return y
 
@@ -135,11 +119,15 @@ def forward(norm, x, tape, silu=0):
 def backward(norm, dy, tape, silu=0):
     """dx (N, H, W, C); adds to the gradients of gain and bias. x̂ and h are computed once more."""
     (x, statistics), dy, xp = tape.pop(norm), in_one_piece(dy), array_module(dy)
-    gain, bias = norm.gain.of(tape.theta), norm.bias.of(tape.theta)
-    dx, sums_of_images = xp.empty_like(dy), xp.empty((len(x), 2 * len(gain)), dy.dtype)
-    pixels = x.shape[1] * x.shape[2]
-    run(SOURCE, "backward", *_blocks_and_threads(norm, x), x, dy, gain, bias, statistics, dx,
-        sums_of_images, pixels, silu)  # fmt: skip
-    both = tape.grad[norm.gain.span.start : norm.bias.span.stop]  # bias comes right behind gain
-    add_rows(sums_of_images, both)
+    dx, sums_of_images = xp.empty_like(dy), xp.empty((len(x), 2 * x.shape[-1]), dy.dtype)
+    _run("backward", norm, tape, x, silu, dy, statistics, dx, sums_of_images)
+    add_rows(sums_of_images, tape.grad[norm.gain.span.start : norm.bias.span.stop])  # neighbours
     return dx
+
+
+def _run(name, norm, tape, x, silu, *more):
+    """A kernel, with a block for each group of each image of x (N, H, W, C)."""
+    gain, bias = norm.gain.of(tape.theta), norm.bias.of(tape.theta)
+    pixels, width = x.shape[1] * x.shape[2], x.shape[-1] // norm.groups
+    run(SOURCE, name, (norm.groups, len(x)), (width, THREADS // width), x, gain, bias, pixels,
+        silu, *more)  # fmt: skip

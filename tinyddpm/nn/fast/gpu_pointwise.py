@@ -1,43 +1,75 @@
-"""What treats every number for itself, on a GPU: one kernel each way."""
+"""What treats or moves every number for itself, on a GPU: one kernel each way."""
 
-from .. import activation, dropout, optim
-from .kernels import pointwise, takes
+from ...device import array_module
+from .. import activation, concat, dropout, embedding, optim
+from .kernels import by_kernels, pointwise, takes
 
 
+@by_kernels
 class SiLU(activation.SiLU):
     """The plain formulas; keeps x."""
 
     def forward(self, x, tape):
-        if not takes(x, tape.theta):
-            return super().forward(x, tape)
         tape.push(self, x)
         return pointwise(x, "T x", "T y", "y = x / (1 + exp(-x))")(x)
 
     def backward(self, dy, tape):
-        if not takes(dy, tape.theta):
-            return super().backward(dy, tape)
         formula = "T s = 1 / (1 + exp(-x)); dx = dy * (s + x * s * (1 - s))"
         return pointwise(dy, "T x, T dy", "T dx", formula)(tape.pop(self), dy)
 
 
 class Dropout(dropout.Dropout):
-    """The plain formulas; keeps the mask, one byte a number."""
+    """The plain layer, with one kernel for y = x mask / (1 - rate)."""
 
-    def forward(self, x, tape):
-        if not (takes(x, tape.theta) and self.rate and tape.rng is not None):
-            return super().forward(x, tape)
-        kernel = pointwise(x, "T x, float32 draw, T rate", "T y, bool mask", """
-            mask = draw >= float(rate);
-            y = mask ? x / (1 - rate) : 0""")  # fmt: skip
-        y, mask = kernel(x, tape.rng.random(x.shape, dtype="float32"), self.rate)
-        tape.push(self, mask)
+    def _masked(self, a, mask):
+        if mask is None or not takes(a, a):
+            return super()._masked(a, mask)
+        formula = "y = mask ? a / (1 - rate) : 0"
+        return pointwise(a, "T a, bool mask, T rate", "T y", formula)(a, mask, self.rate)
+
+
+@by_kernels
+class Concat(concat.Concat):
+    """y = [a, b]. Both parts of dy are copied, so that nobody keeps the whole of it."""
+
+    def forward(self, a, b, tape):
+        tape.push(self, a.shape[-1])
+        y = array_module(a).empty((*a.shape[:-1], a.shape[-1] + b.shape[-1]), a.dtype)
+        _between(a, b, y, "y = part")
         return y
 
     def backward(self, dy, tape):
-        if not (takes(dy, tape.theta) and self.rate and tape.rng is not None):
-            return super().backward(dy, tape)
-        kernel = pointwise(dy, "T dy, bool mask, T rate", "T dx", "dx = mask ? dy / (1 - rate) : 0")
-        return kernel(dy, tape.pop(self), self.rate)
+        c, xp = tape.pop(self), array_module(dy)
+        da, db = (xp.empty((*dy.shape[:-1], n), dy.dtype) for n in (c, dy.shape[-1] - c))
+        _between(da, db, dy, "part = y")
+        return da, db
+
+
+def _between(a, b, y, formula):
+    """A kernel for each number of y (..., C + D) and for `part`, its place in a or b (..., C or D).
+
+    y has fewer than 2³² numbers, because a GPU divides those faster than larger ones.
+    """
+    place = """
+        unsigned width = c + d, pixel = unsigned(i) / width, channel = unsigned(i) % width;
+        T& part = channel < c ? a[pixel * c + channel] : b[pixel * d + channel - c];"""
+    kernel = pointwise(y, "uint32 c, uint32 d", "raw T a, raw T b, T y", place + formula)
+    kernel(a.shape[-1], b.shape[-1], a, b, y)
+
+
+class Sinusoid(embedding.Sinusoid):
+    """The plain formulas; `place` counts the numbers of a time's y, sines first."""
+
+    def forward(self, t, tape):
+        theta, xp = tape.theta, array_module(tape.theta)
+        if not takes(theta, theta):
+            return super().forward(t, tape)
+        formula = """
+            int half = dim / 2, place = i % dim;
+            double angle = (t - 1) * exp(place % half * (-log(10000.0) / (half - 1)));
+            y = place < half ? sin(angle) : cos(angle)"""
+        kernel = pointwise(theta, "int64 t, int32 dim", "T y", formula)
+        return kernel(xp.asarray(t)[:, None], self.dim, xp.empty((len(t), self.dim), theta.dtype))
 
 
 class Adam(optim.Adam):

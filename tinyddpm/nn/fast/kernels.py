@@ -25,6 +25,20 @@ def takes(x, theta):
     return not isinstance(x, np.ndarray) and x.dtype == theta.dtype and x.dtype.name in REAL
 
 
+def by_kernels(layer):
+    """A class of layers whose methods are for what kernels take; its parent's do all the rest."""
+    for name in ("forward", "backward"):
+        setattr(layer, name, _where_taken(getattr(layer, name), getattr(layer.__base__, name)))
+    return layer
+
+
+def _where_taken(own, parents):
+    def method(layer, x, *others):  # the last one is the tape
+        return (own if takes(x, others[-1].theta) else parents)(layer, x, *others)
+
+    return method
+
+
 def run(source, name, blocks, threads, *arguments):
     """Run the kernel `name` of a source on blocks (x, y) of threads (x, y).
 
