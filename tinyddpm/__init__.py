@@ -71,7 +71,8 @@ from .nn.layers import (
 )
 from .nn.optim import clip_by_norm, learning_rate
 from .nn.tape import Layout, Param, Tape
-from .nn.unet import UNet, UNetConfig
+from .nn.unet import UNet
+from .nn.unet_config import UNetConfig
 from .pictures.diagram import unet_diagram
 from .pictures.gallery import denoising_strip, moving_picture
 from .pictures.grids import (

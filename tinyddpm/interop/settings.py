@@ -9,7 +9,7 @@ import math
 from functools import partial
 
 from ..diffusion.schedule import Schedule
-from ..nn.unet import UNetConfig
+from ..nn.unet_config import UNetConfig
 
 # What their U-Net has by default and ours has always; their other defaults; what else is ours.
 COMMON = {

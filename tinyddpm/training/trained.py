@@ -12,7 +12,8 @@ from ..config import from_dict
 from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
 from ..interop import load_diffusers, load_scheduler, load_variance
-from ..nn.unet import UNet, UNetConfig
+from ..nn.unet import UNet
+from ..nn.unet_config import UNetConfig
 from ..workers import Workers
 from .denoiser import Denoiser
 from .run import TrainConfig, checked_array, read_run
