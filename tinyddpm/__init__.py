@@ -41,13 +41,13 @@ from .evaluation.inception import Inception, load_inception
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
 from .evaluation.spectrum import power_spectrum, spectral_excess
-from .evaluation.torch_file import read_torch
 from .files import atomic_write, free_path
 from .interop import (
+    Process,
     load_diffusers,
-    load_scheduler,
-    load_variance,
+    load_process,
     read_safetensors,
+    read_torch,
     save_diffusers,
     write_safetensors,
 )
@@ -103,12 +103,12 @@ __all__ = [
     "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
     "Inception", "inception_score", "kernel_distance", "labelled_grid", "Layout",
     "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
-    "load_diffusers", "load_inception", "load_mnist", "load_published", "load_scheduler",
-    "load_trained", "load_variance", "log_variance", "LossSecondMomentResampler",
+    "load_diffusers", "load_inception", "load_mnist", "load_process", "load_published",
+    "load_trained", "log_variance", "LossSecondMomentResampler",
     "micro_batch_size", "module_for", "moving_picture", "named_grid", "nearest",
     "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits", "Param", "picture_format",
     "posterior_mean", "power_spectrum", "precision_and_recall", "predictor", "prior_bits",
-    "Progress", "q_sample", "random_generator", "rate_distortion", "read_safetensors",
+    "Process", "Progress", "q_sample", "random_generator", "rate_distortion", "read_safetensors",
     "read_torch", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
     "save_diffusers", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
     "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",

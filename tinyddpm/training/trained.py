@@ -11,7 +11,7 @@ from .. import doors
 from ..config import from_dict
 from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
-from ..interop import load_diffusers, load_scheduler, load_variance
+from ..interop import load_diffusers, load_process, name_of
 from ..nn.unet import UNet
 from ..nn.unet_config import UNetConfig
 from ..workers import Workers
@@ -85,20 +85,34 @@ class Trained(NamedTuple):
         return x_t, t, label
 
 
-def load_published(path):
-    """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_scheduler`.
+def load_published(path, process=None, image_size=None):
+    """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_process`.
 
     It is called as its folder is; nobody knows after how many steps, so `step` is None. Its
-    variances are those of the scheduler's file, or learned if it has any.
+    variances are those of its process, or learned if it has any. With class embeddings it is asked
+    with a label, because nobody knows whether the last of them stands for none.
+
+    process    a `Process` in place of that in the folder
+    Raises     as `load_diffusers` and `load_process`; ValueError for what our samplers cannot do:
+               join channels, or clip to other numbers than 1
     """
-    unet, theta = load_diffusers(path)
+    process = process or load_process(path)
+    unet, theta = load_diffusers(path, image_size)
+    if unet.config.joined:
+        raise ValueError(
+            f"{path}: {unet.config.joined} channels are to be joined to each image, and only its "
+            "authors know which; use load_diffusers, and join them in a predict of your own"
+        )
+    if process.clip != 1:
+        raise ValueError(
+            f"{path} is sampled with clip_sample to {process.clip:g}, but ours clip to 1 always"
+        )
     loss = "simple" if unet.config.outputs == 1 else "hybrid"
-    config = TrainConfig(**load_scheduler(path), loss=loss)
-    folder = Path(path).resolve()
-    name = folder.parent.name if folder.is_file() else folder.name
-    variance = load_variance(path) or TRAINED_FOR[loss]
-    schedule = SCHEDULES[config.schedule](config.T)
-    return Trained(unet, config, schedule, theta, name, None, variance)
+    T, variance = process.schedule.T, process.variance or TRAINED_FOR[loss]
+    config = TrainConfig(T=T, predicts=process.predicts, loss=loss, label_drop=0.0)
+    labels = tuple(range(unet.config.classes + 1)) if unet.config.classes else ()
+    name, schedule = name_of(path), process.schedule
+    return Trained(unet, config, schedule, theta, name, None, variance, labels)
 
 
 def load_trained(path):
