@@ -1,5 +1,6 @@
 """The diffusers library itself reads what we write, writes what we read, and answers the same."""
 
+import importlib
 import json
 import shutil
 import sys
@@ -259,3 +260,32 @@ def test_networks_that_people_have_answer_the_same(name, tmp_path):
         y = reference.output(model, torch.tensor(x), torch.tensor(t), label).numpy()
     label = label if label is None else label.numpy()
     assert distance(unet.forward(x, t + 1, Tape(theta), label), y) < 2e-5
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"safe_serialization": False},
+        {"variant": "fp16"},
+        {"variant": "non_ema", "safe_serialization": False},
+        {"max_shard_size": "20KB"},
+        {"max_shard_size": "20KB", "variant": "fp16"},
+        {"max_shard_size": "20KB", "safe_serialization": False},
+        "average",
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_every_kind_of_file_that_they_write_is_read(how, dtype, tmp_path):
+    model = reference.random_model(reference.TINY, 0.3).to(dtype)
+    if how == "average":
+        average = importlib.import_module("diffusers.training_utils").EMAModel(
+            model.parameters(), model_cls=diffusers.UNet2DModel, model_config=model.config
+        )
+        average.save_pretrained(tmp_path)
+        assert "optimization_step" in json.loads((tmp_path / "config.json").read_text())
+    else:
+        model.save_pretrained(tmp_path, **how)
+    _, theta = load_diffusers(tmp_path)
+    model.float().save_pretrained(tmp_path / "plain")
+    assert np.array_equal(theta, load_diffusers(tmp_path / "plain")[1])
