@@ -177,10 +177,12 @@ def chosen_count(trained, sampling, rows, arguments):
     """The rows of images and how many each has: unless told, as many as two minutes allow."""
     if trained.step is not None:
         return rows, arguments.count or 8
-    begin, label = time.perf_counter(), None if rows[0] is None else rows[:1]
+    label = None if rows[0] is None else rows[:1]
     with trained.predictor() as eps_model:
         x = trained.xp.zeros((1, *trained.unet.config.image_shape), np.float32)
-        eps_model(x, np.array([trained.schedule.T]), label).sum().item()  # a GPU is waited for
+        for _ in range(2):  # the first time costs more
+            begin = time.perf_counter()
+            eps_model(x, np.array([trained.schedule.T]), label).sum().item()  # a GPU is waited for
     seconds = sampling.steps * (time.perf_counter() - begin)
     print(f"{trained.data}: an image takes about {seconds:.2g} s", flush=True)
     images = int(max(1, min(64, 120 / seconds)))
