@@ -159,6 +159,7 @@ PROCESSES = {
     "trained": {"trained_betas": np.geomspace(1e-4, 0.3, 100).tolist(), "num_train_timesteps": 100},
     "large variance": {"variance_type": "fixed_large"},
     "sigmoid": {"beta_schedule": "sigmoid"},
+    "zero terminal SNR": {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
 }
 ONES = np.random.RandomState(0).standard_normal((11, 2, 4, 4, 3))  # noise of the start and of steps
 
@@ -190,8 +191,14 @@ def in_float64(scheduler):
     process = load_process(scheduler)
     theirs = getattr(diffusers, json.loads((scheduler / FILE).read_text())["_class_name"])
     theirs = theirs.from_pretrained(scheduler)
-    assert np.allclose(process.schedule.beta[1:], theirs.betas.numpy(), rtol=3e-6, atol=0)
-    theirs.betas = torch.tensor(process.schedule.beta[1:])
+    beta = torch.tensor(process.schedule.beta[1:])
+    if theirs.config["rescale_betas_zero_snr"]:  # they do it in float32: off by 6e-8
+        rescaled = importlib.import_module("diffusers.schedulers.scheduling_ddim")
+        line = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+        beta = rescaled.rescale_zero_terminal_snr(line)
+        assert np.allclose(process.schedule.beta[1:-1], beta[:-1], rtol=1e-9, atol=0)
+    assert np.allclose(beta, theirs.betas.numpy(), rtol=3e-6, atol=1e-6 * (beta[-1] == 1))
+    theirs.betas = beta
     theirs.alphas, theirs.one = 1 - theirs.betas, torch.tensor(1.0, dtype=torch.float64)
     theirs.alphas_cumprod = torch.cumprod(theirs.alphas, 0)
     theirs.final_alpha_cumprod = theirs.one

@@ -106,6 +106,16 @@ def test_processes_of_any_betas_are_understood_and_written_again(values, beta, t
     assert (written["trained_betas"] is None) == (len(beta) not in (3, 7))
 
 
+def test_of_zero_terminal_snr_nearly_nothing_is_left(tmp_path):
+    write_scheduler(tmp_path, prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    shutil.copy(PUBLISHED / "config.json", tmp_path)
+    root, before = load_process(tmp_path).schedule.alpha_bar ** 0.5, np.cumprod(1 - LINE) ** 0.5
+    assert 0 < root[-1] < 2e-5 and root[-2] > root[-1]
+    assert np.isclose(root[1], before[0])  # the first stays, and all others are shifted and scaled
+    wanted = (before - before[-1]) * before[0] / (before[0] - before[-1])
+    assert np.allclose(root[1:-1], wanted[:-1], rtol=1e-9)
+
+
 def test_a_run_survives_the_round_trip_with_its_process(tmp_path):
     unet, theta = load_diffusers(PUBLISHED)
     for process in (
@@ -148,7 +158,7 @@ def test_the_scheduler_decides_the_variance_of_published_weights(folder, values,
         ("prediction_type", {"prediction_type": "flow"}),
         ("trained_betas", {"trained_betas": [0.1, 0.2]}),
         ("trained_betas", {"trained_betas": [0.1, 1.0], "num_train_timesteps": 2}),
-        ("rescale_betas_zero_snr", {"rescale_betas_zero_snr": True}),
+        ("prediction_type", {"prediction_type": "epsilon", "rescale_betas_zero_snr": True}),
         ("num_train_timesteps", {"num_train_timesteps": 10**12}),
         ("num_train_timesteps", {"num_train_timesteps": "1000"}),
         ("beta_start", {"beta_start": -0.1}),

@@ -17,11 +17,11 @@ from .settings import check_key, is_count
 DEFAULTS = {  # those of the schedulers below
     "_class_name": "DDPMScheduler", "num_train_timesteps": 1000, "beta_schedule": "linear",
     "beta_start": 0.0001, "beta_end": 0.02, "trained_betas": None, "variance_type": None,
-    "prediction_type": "epsilon",
+    "prediction_type": "epsilon", "rescale_betas_zero_snr": False,
 }  # fmt: skip
 FIXED = {  # what else would make other images, and ours has always
-    "predict_epsilon": True, "rescale_betas_zero_snr": False, "timestep_type": "discrete",
-    "use_dynamic_shifting": False, "use_flow_sigmas": False,
+    "predict_epsilon": True, "timestep_type": "discrete", "use_dynamic_shifting": False,
+    "use_flow_sigmas": False,
 }  # fmt: skip
 CLIPPING = {
     "clip_sample": True, "clip_sample_range": 1.0, "thresholding": False, "sample_max_value": 1.0,
@@ -92,6 +92,9 @@ def read_process(given):
     else:
         fit = type(betas) is list and len(betas) == T and all(map(_is_share, betas))
         check("trained_betas", fit, f"null, or {T} numbers between 0 and 1")
+    if values["rescale_betas_zero_snr"]:
+        check("prediction_type", values["prediction_type"] != "epsilon", "x0 or v where ᾱ_T is 0")
+        betas = _down_to_nothing(np.asarray(betas))
     predicts, variance = PREDICTS[values["prediction_type"]], VARIANCES[values["variance_type"]]
     return Process(Schedule(betas), predicts, variance, _clip(given, check))
 
@@ -121,6 +124,18 @@ def write_process(process):
         "clip_sample": process.clip < math.inf,
         **({"clip_sample_range": process.clip} if process.clip < math.inf else {}),
     }
+
+
+def _down_to_nothing(beta):
+    """These betas, changed so that √ᾱ falls to 0 at T, or nearly: samplers divide by it.
+
+    A quarter of √ᾱ_{T-1} is left, or 1/4096 if that is less, as in their Euler's.
+    Source     Lin et al. 2023, arXiv:2305.08891, Algorithm 1
+    """
+    root = np.cumprod(1 - beta) ** 0.5
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    root[-1] = min(2.0**-12, root[-2] / 4)
+    return 1 - (root / np.append(1, root[:-1])) ** 2
 
 
 def _clip(given, check):
