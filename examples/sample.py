@@ -4,6 +4,8 @@
     python examples/sample.py runs/mnist --labels 3 1 4 --count 5
     python examples/sample.py runs/mnist --sampler ancestral --steps 1000 --guidance 0
     python examples/sample.py --weights ddpm-cifar10-32 --count 4
+    python examples/sample.py runs/mnist --from picture.png --strength 0.6
+    python examples/sample.py runs/mnist --inpaint picture.png mask.png
 
 What it makes of them is chosen by --make:
 
@@ -14,6 +16,10 @@ What it makes of them is chosen by --make:
     guidance         a row for each of the weights 0, 0.5, 1 and 3, all from the same noise
     interpolation    the first and the last image are turned into the noise that they come from, by
                      DDIM run backwards; from the noise between the two, new images
+
+--from begins with your picture under as much noise as there is after --strength of the time, and
+--inpaint draws anew what is white in the mask (a picture, or "left", "right", "top", "bottom": that
+half). The first column of the grid is your picture then.
 
 Settings of the training are in the checkpoint; none has to be said again. A picture that is there
 already is left alone: the new one gets a number. Published weights are a folder that the diffusers
@@ -27,9 +33,11 @@ import argparse
 import dataclasses
 import math
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from artist import Artist, Given
 
 from tinyddpm import (
     DEVICES,
@@ -38,33 +46,20 @@ from tinyddpm import (
     Schedule,
     add_flags,
     cores,
-    ddim,
-    ddim_inversion,
-    denoising_strip,
     device_name,
-    final_images,
     free_path,
-    generator,
-    guided,
-    image_grid,
-    labelled_grid,
     load_published,
     load_trained,
-    moving_picture,
-    named_grid,
     picture_format,
-    sample,
+    read_picture,
     save_gif,
     save_picture,
-    slerp,
+    to_model_range,
     with_flags,
-    with_progress,
 )
 
 MAKES = ("grid", "gif", "denoising", "progressive", "guidance", "interpolation")
-WEIGHTS = (0.0, 0.5, 1.0, 3.0)  # of guidance, for its picture
-SHARES = np.linspace(0, 1, 9)  # of the second image, for the interpolation
-FRAMES = 50  # of the moving picture, at most about
+ALTERS = ("grid", "guidance")  # what can be made from a picture
 
 
 def main():
@@ -72,11 +67,12 @@ def main():
     trained = chosen_model(arguments).to(arguments.device)
     sampling = chosen_sampling(trained, arguments)
     rows = chosen_labels(trained, arguments)
+    given = chosen_picture(trained, arguments)
     path = chosen_path(trained.data, arguments)
     rows, count = chosen_count(trained, sampling, rows, arguments)
     workers = min(arguments.workers, len(rows) * count)  # with one, BLAS takes all cores
     with trained.predictor(workers) as eps_model:
-        artist = Artist(trained, eps_model, sampling, rows, count, arguments.seed)
+        artist = Artist(trained, eps_model, sampling, rows, count, arguments.seed, given)
         picture = getattr(artist, arguments.make)()
     path = arguments.out or free_path(path)
     (save_gif if arguments.make == "gif" else save_picture)(picture, path)
@@ -89,7 +85,9 @@ def parse():
     parser = argparse.ArgumentParser(
         usage="sample.py [RUN | --weights FOLDER] [--make WHAT] [and more, named below]",
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(
+            argparse.RawDescriptionHelpFormatter, max_help_position=42, width=100
+        ),
     )
     parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint.npz")
     parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
@@ -100,12 +98,17 @@ def parse():
     process.add_argument("--predicts", choices=("eps", "x0", "v"), help="what it answers (eps)")
     process.add_argument("--T", type=int, metavar="N", help="steps of the process (1000)")
     process.add_argument("--image-size", type=int, metavar="N", help="pixels a side")
-    parser.add_argument("--make", choices=MAKES, default="grid", help="what to make (grid)")
+    parser.add_argument(
+        "--make", choices=MAKES, default="grid", metavar="WHAT", help="what to make (grid)"
+    )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
     parser.add_argument(
         "--count", type=int, metavar="N", help="images of each (8, or fewer if slow)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
+    parser.add_argument("--from", dest="start", metavar="PICTURE", help="begin with this picture")
+    parser.add_argument("--strength", type=float, metavar="N", help="share of time (0.6)")
+    parser.add_argument("--inpaint", nargs=2, metavar=("PICTURE", "MASK"), help="fill in a picture")
     parser.add_argument("--out", metavar="FILE", help="what to write (named by --make)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where to draw (auto)")
@@ -146,7 +149,7 @@ def chosen_sampling(trained, arguments):
     if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)
     sampling = with_flags(default, arguments)
-    trained.schedule.respaced(sampling.steps)
+    sampling.respaced(trained.schedule)
     if not trained.can_guide and (sampling.guidance or arguments.make == "guidance"):
         raise ValueError("this model was not trained with labels and without: use no guidance")
     if arguments.make == "interpolation" and not trained.knows_null:
@@ -191,6 +194,46 @@ def chosen_count(trained, sampling, rows, arguments):
     return rows, arguments.count or max(1, images // len(rows))
 
 
+def chosen_picture(trained, arguments):
+    """What --from or --inpaint give: a `Given`, or None."""
+    if not (arguments.start or arguments.inpaint):
+        if arguments.strength is not None:
+            raise ValueError("--strength is for --from: name a picture to begin with")
+        return None
+    if arguments.make not in ALTERS or (arguments.start and arguments.inpaint):
+        raise ValueError(f"--from or --inpaint, one of them, can make {' and '.join(ALTERS)}")
+    size, _, channels = trained.unet.config.image_shape
+    path, mask = arguments.inpaint or (arguments.start, None)
+    x0 = to_model_range(square(path, size, channels))[None]
+    if mask is None:
+        strength = 0.6 if arguments.strength is None else arguments.strength
+        return Given(x0, None, strength)
+    if arguments.strength is not None:
+        raise ValueError("--strength is for --from: leave it out")
+    hidden = np.zeros((size, size, 1), bool)
+    halves = {
+        "left": hidden[:, : size // 2], "right": hidden[:, size // 2 :],
+        "top": hidden[: size // 2], "bottom": hidden[size // 2 :],
+    }  # fmt: skip
+    if mask in halves:
+        halves[mask][:] = True
+        return Given(x0, hidden)
+    return Given(x0, square(mask, size, 1) >= 128)
+
+
+def square(path, size, channels):
+    """A picture as bytes (size, size, channels)."""
+    try:
+        picture = read_picture(path, size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if channels == 1:
+        return picture.mean(axis=2, keepdims=True).round().astype(np.uint8)
+    if channels != 3:
+        raise ValueError(f"this model draws {channels} channels, no pictures: it can alter none")
+    return picture
+
+
 def chosen_path(data, arguments):
     """Where the picture goes, if nothing else is there."""
     ending = "gif" if arguments.make == "gif" else "png"
@@ -199,69 +242,6 @@ def chosen_path(data, arguments):
         raise ValueError(f"{path}: a picture of --make {arguments.make} wants the ending .{ending}")
     console.check_folder(Path(path).parent)
     return path
-
-
-class Artist:
-    """Draws rows of `count` images, all from the same noise; a method for each kind of picture."""
-
-    def __init__(self, trained, eps_model, sampling, rows, count, seed):
-        self.trained, self.eps_model, self.sampling = trained, eps_model, sampling
-        self.count, self.seed = count, seed
-        self.labels = None if rows[0] is None else np.repeat(rows, count)
-        self.names = [trained.label_names[row] for row in rows] if trained.label_names else []
-        shape = (len(rows) * count, *trained.unet.config.image_shape)
-        self.noise = generator(seed, "noise").standard_normal(shape, np.float32)
-        self.ones = slice(None, None, count)  # the first image of each row
-
-    def steps(self, some=slice(None), **changes):
-        """The sampler's Steps for some of the images; `changes` to the sampling settings."""
-        sampling = dataclasses.replace(self.sampling, **changes)
-        noise = self.trained.xp.asarray(self.noise[some])
-        labels = None if self.labels is None else self.labels[some]
-        weight = sampling.guidance if labels is not None else 0
-        predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
-        rng = generator(self.seed, "sampling", xp=self.trained.xp)
-        steps = sample(sampling, predict, self.trained.schedule, noise, rng)
-        return with_progress(steps, f"drawing {len(noise)} images", sampling.steps)
-
-    def grid(self):
-        return named_grid(final_images(self.steps()), self.count, self.names)
-
-    def gif(self):
-        every = max(1, self.sampling.steps // FRAMES)
-        steps = [step for step in self.steps() if step.t % every == 0]
-        return moving_picture(self.noise, steps, self.count)
-
-    def denoising(self, of="x"):
-        steps = list(self.steps(self.ones))
-        times = self.trained.schedule.respaced(len(steps), self.sampling.spacing).times
-        return denoising_strip(self.noise[self.ones], steps, times, of)
-
-    def progressive(self):
-        return self.denoising("x0_hat")
-
-    def guidance(self):
-        rows = [(f"w = {w:g}", final_images(self.steps(self.ones, guidance=w))) for w in WEIGHTS]
-        return labelled_grid(rows)
-
-    def interpolation(self):
-        ends = final_images(self.steps([0, -1]))
-        images = [ends[:1], self.between(ends), ends[1:]]
-        return image_grid(self.trained.xp.concatenate(images), 2 + len(SHARES))
-
-    def between(self, ends):
-        """Images on the way between two (2, H, W, C): through their noise, without labels."""
-        schedule = self.trained.schedule.respaced(max(2, self.trained.schedule.T // 4))
-        null = self.trained.unet.config.classes
-
-        def predict(x_t, t):
-            return self.eps_model(x_t, t, np.full(len(x_t), null) if null else None)
-
-        steps = ddim_inversion(predict, schedule, ends)
-        noise = final_images(with_progress(steps, "finding the noise", schedule.T))
-        noise = self.trained.xp.stack([slerp(*noise, float(share)) for share in SHARES])
-        steps = ddim(predict, schedule, noise)
-        return final_images(with_progress(steps, f"drawing {len(noise)} images", schedule.T))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What mnist.py and cifar10.py have in common: the command line of a training run."""
+"""What mnist.py, cifar10.py and own.py have in common: the command line of a training run."""
 
 import console  # isort: skip (first, so that Ctrl-C is silent from here on)
 
@@ -50,10 +50,15 @@ def learn(description, recipes, load, like):
         run = resume(arguments, recipe)
     else:
         run = start(arguments, recipe, load, like)
+    go(run, arguments, recipe.expect)
+
+
+def go(run, arguments, expect):
+    """Train, and say what comes; what ends it early is a sentence with the way on."""
     try:
         introduce(run)
         if not arguments.resume:
-            print(recipe.expect)
+            print(expect)
         train(run)
     except FloatingPointError as error:
         state = "is sound" if run.checkpoint_is_sound else "leads to the same"
@@ -79,11 +84,15 @@ def learn(description, recipes, load, like):
     print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
 
 
-def parse(description, recipes):
-    """The command line, whose flags for settings are made from a recipe; and that recipe."""
+def parse(description, recipes, add_own=lambda parser: None):
+    """The command line, whose flags for settings are made from a recipe; and that recipe.
+
+    add_own    add_own(parser) adds what only one program has
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_own(parser)
     parser.add_argument("--out", default="runs", help="folder that run folders are made in (runs)")
     parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
     parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")

@@ -366,9 +366,9 @@ def test_other_samplers_leave_learned_variances_aside(chain, rng):
 
 
 def test_the_large_variance_with_few_steps_is_warned_of(rng):
-    respaced = Schedule.linear().respaced(100)
+    config = SamplingConfig("ancestral", 100, variance="large")
     with pytest.warns(UserWarning, match="only 100 steps; use 200 or more"):
-        next(ancestral(lambda x, t: x, respaced, np.zeros((1, 1)), rng, "large"))
+        sample(config, lambda x, t: x, Schedule.linear(), np.zeros((1, 1)), rng)
 
 
 def test_settings_that_cannot_be_are_refused(rng):
@@ -382,7 +382,10 @@ def test_settings_that_cannot_be_are_refused(rng):
         ({"sampler": "heun"}, "sampler of 'heun': choose from ancestral, ddim, dpm, sde-dpm"),
         ({"spacing": "odd"}, "spacing of 'odd': choose from even, quadratic, log-snr, leading, tr"),
         ({"variance": "tiny"}, "variance of 'tiny': choose from large, small, learned"),
-        ({"steps": 1}, "steps of 1: use 2 or more"),
+        ({"steps": 0}, "steps of 0: use 1 or more"),
+        ({"times": (5, 0)}, "times of 0: use 1 or more"),
+        ({"clip": 0.0}, "clip of 0.0: use a number above 0, or inf for none"),
+        ({"dynamic": 1.5}, "dynamic of 1.5: use a number from 0 to 1"),
         ({"guidance": -1.0}, "guidance of -1.0: use 0 or more"),
         ({"guidance": float("nan")}, "guidance of nan"),
         ({"eta": 2.0}, "eta of 2.0"),

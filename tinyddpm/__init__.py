@@ -7,14 +7,18 @@ from .data import (
     DataUnavailable,
     load_cifar10,
     load_dataset,
+    load_folder,
     load_mnist,
+    load_own,
     offline_digits,
+    read_picture,
     to_model_range,
 )
 from .device import DEVICES, array_module, cores, device_name, module_for, to_host
 from .diffusion.dpm_solver import dpm_solver, dpm_solver_sde
+from .diffusion.editing import inpaint, sdedit
 from .diffusion.likelihood import bits_per_dimension, bound_terms
-from .diffusion.predictors import guided, predictor
+from .diffusion.predictors import clipped, guided, predictor
 from .diffusion.process import (
     log_variance,
     posterior_mean,
@@ -31,7 +35,7 @@ from .diffusion.samplers import (
     final_images,
     slerp,
 )
-from .diffusion.sampling import SamplingConfig, sample
+from .diffusion.sampling import SamplingConfig, sample, sampler
 from .diffusion.schedule import Schedule
 from .diffusion.timesteps import LossSecondMomentResampler
 from .diffusion.variational import bound, hybrid_loss, prior_bits, vlb_loss
@@ -97,22 +101,23 @@ __version__ = "0.1.0"
 __all__ = [
     "Adam", "add_flags", "AddToPixels", "advance", "ancestral", "array_module", "atomic_write",
     "Attention", "Axes", "bits_per_dimension", "bound", "bound_terms", "classifier_judge",
-    "clip_by_norm", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable", "ddim",
-    "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES", "dpm_solver",
-    "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance", "free_path",
-    "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity", "image_grid",
-    "Inception", "inception_score", "kernel_distance", "labelled_grid", "Layout",
-    "learning_rate", "Linear", "load_checkpoint", "load_cifar10", "load_dataset",
-    "load_diffusers", "load_inception", "load_mnist", "load_process", "load_published",
-    "load_trained", "log_variance", "LossSecondMomentResampler",
-    "micro_batch_size", "module_for", "moving_picture", "named_grid", "nearest",
-    "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits", "Param", "picture_format",
-    "posterior_mean", "power_spectrum", "precision_and_recall", "predictor", "prior_bits",
-    "Process", "Progress", "q_sample", "random_generator", "rate_distortion", "read_safetensors",
-    "read_torch", "Run", "SafeStream", "sample", "SamplingConfig", "save_checkpoint",
-    "save_diffusers", "save_gif", "save_picture", "Schedule", "SiLU", "simple_loss", "Sinusoid",
-    "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes", "to_host",
-    "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
-    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "with_flags", "with_progress",
-    "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "clip_by_norm", "clipped", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable",
+    "ddim", "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES",
+    "dpm_solver", "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance",
+    "free_path", "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity",
+    "image_grid", "Inception", "inception_score", "inpaint", "kernel_distance", "labelled_grid",
+    "Layout", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
+    "load_dataset", "load_diffusers", "load_folder", "load_inception", "load_mnist", "load_own",
+    "load_process", "load_published", "load_trained", "log_variance",
+    "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
+    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits",
+    "Param", "picture_format", "posterior_mean", "power_spectrum", "precision_and_recall",
+    "predictor", "prior_bits", "Process", "Progress", "q_sample", "random_generator",
+    "rate_distortion", "read_picture", "read_safetensors", "read_torch", "Run", "SafeStream",
+    "sample", "sampler", "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif",
+    "save_picture", "Schedule", "sdedit", "SiLU", "simple_loss", "Sinusoid", "slerp", "spectral_excess",
+    "spectrum", "Step", "Tape", "target", "to_bytes", "to_host", "to_model_range", "train",
+    "TrainConfig", "UNet", "unet_diagram", "UNetConfig", "update_ema", "Upsample",
+    "UpsampleConv", "vlb_loss", "with_flags", "with_progress", "WorkerDied", "Workers",
+    "write_safetensors", "x0_and_eps",
 ]  # fmt: skip

@@ -9,16 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 PURPOSES = (
-    "weights",
-    "order",
-    "training",
-    "digits",
-    "noise",
-    "sampling",
-    "forward",
-    "times",
-    "spectrum",
-)
+    "weights", "order", "training", "digits", "noise", "sampling", "forward", "times", "spectrum",
+)  # fmt: skip
 
 
 def generator(seed, purpose, counter=0, part=0, xp=np):

@@ -12,13 +12,15 @@ from ..randomness import generator
 class Dataset(NamedTuple):
     """Images to learn from: bytes (N, H, W, C), labels (N,) from 0 on, a name for files.
 
-    `label_names` says what the labels are called, where they are not just numbers.
+    `label_names` says what the labels are called, where they are not just numbers; `source` what
+    `load_dataset` needs besides the name to find your own pictures again.
     """
 
     name: str
     images: np.ndarray
     labels: np.ndarray
     label_names: tuple = ()
+    source: dict = {}
 
 
 def check_dataset(dataset, image_shape, classes, batch):

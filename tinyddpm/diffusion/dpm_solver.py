@@ -17,12 +17,12 @@ import math
 import numpy as np
 
 from .. import doors
-from .predictors import predict_x0
+from .predictors import clipped, predict_x0
 from .process import posterior_mean
 from .samplers import Step
 
 
-def dpm_solver(predict, schedule, x_T):
+def dpm_solver(predict, schedule, x_T, clip=clipped):
     """DPM-Solver++(2M): `ddim`'s step without noise, to D. Yields Steps as `ancestral`.
 
         x_{t-1} = (b_{t-1} / b_t) x_t + a_{t-1} (1 - e^-h) D,    a = √ᾱ, b = √(1 - ᾱ)
@@ -34,10 +34,10 @@ def dpm_solver(predict, schedule, x_T):
     def step(x, D, t):
         return float(b[t - 1] / b[t]) * (x - float(a[t]) * D) + float(a[t - 1]) * D
 
-    return _second_order(predict, schedule, x_T, step)
+    return _second_order(predict, schedule, x_T, step, clip)
 
 
-def dpm_solver_sde(predict, schedule, x_T, rng):
+def dpm_solver_sde(predict, schedule, x_T, rng, clip=clipped):
     """SDE-DPM-Solver++(2M): `ancestral`'s step with the small variance, to D. Yields Steps as it.
 
         x_{t-1} = (b_{t-1} / b_t) e^-h x_t + a_{t-1} (1 - e^-2h) D + b_{t-1} √(1 - e^-2h) z
@@ -55,17 +55,17 @@ def dpm_solver_sde(predict, schedule, x_T, rng):
         sigma = math.sqrt(schedule.posterior_variance[t])
         return x + sigma * rng.standard_normal(x.shape, x.dtype)
 
-    return _second_order(predict, schedule, x_T, step)
+    return _second_order(predict, schedule, x_T, step, clip)
 
 
-def _second_order(predict, schedule, x_T, step):
+def _second_order(predict, schedule, x_T, step, clip):
     """The Steps with x = step(x, D, t)."""
     signal = schedule.alpha_bar[1:]
     lambda_ = np.concatenate([[math.inf], np.log(signal / (1 - signal)) / 2])
     h = np.concatenate([[math.nan], lambda_[:-1] - lambda_[1:]])
     (x,), before = doors.images(x_T=x_T), None
     for t in range(schedule.T, 0, -1):
-        x0_hat, _, _ = predict_x0(predict, schedule, x, t)
+        x0_hat, _, _ = predict_x0(predict, schedule, x, t, clip)
         D = x0_hat
         if 1 < t < schedule.T:
             D = x0_hat + float(min(h[t] / h[t + 1], 1)) / 2 * (x0_hat - before)

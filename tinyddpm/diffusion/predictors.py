@@ -8,6 +8,7 @@ from .. import doors
 from ..device import array_module
 from ..nn.tape import Tape
 from .process import x0_and_eps
+from .schedule import per_image
 
 
 def predictor(model, theta, schedule, predicts="eps", label=None):
@@ -71,14 +72,28 @@ def ask(predict, schedule, x, t):
     return answer[..., :channels], answer[..., channels:]
 
 
-def predict_x0(predict, schedule, x, t):
+def clipped(x0_hat, limit=1.0, share=0.0):
+    """x0_hat (N, ...) within the range of images, -limit to limit; inf for no limit.
+
+    share      dynamic thresholding, if it is not 0: an image is first divided by so much that this
+               share of its numbers is within the limit, and loses contrast rather than detail
+    Source     Saharia et al. 2022, arXiv:2205.11487, section 2.3
+    """
+    if share and limit < math.inf:
+        sizes = abs(x0_hat).reshape(len(x0_hat), -1)
+        reached = array_module(x0_hat).quantile(sizes, share, axis=1)
+        x0_hat = x0_hat * per_image(limit / reached.clip(limit), x0_hat)
+    return x0_hat.clip(-limit, limit)
+
+
+def predict_x0(predict, schedule, x, t, clip=clipped):
     """What the network sees in x (N, ...) at step t: (x0_hat, eps_hat, v).
 
-    x0_hat is clipped to [-1, 1], eps_hat the noise that goes with it, v (N, ...) what follows the
-    image's channels in the answer: nothing, unless variances are learned. What is not finite stays
-    so, as NaN: clipped, an infinite answer would look like an image.
+    x0_hat is clipped, eps_hat the noise that goes with it, v (N, ...) what follows the image's
+    channels in the answer: nothing, unless variances are learned. What is not finite stays so, as
+    NaN: clipped, an infinite answer would look like an image.
     """
     times = np.full(len(x), t)
     answer, v = ask(predict, schedule, x, t)
-    x0_hat = x0_and_eps(answer, x, times, schedule)[0].clip(-1, 1) + 0 * answer
+    x0_hat = clip(x0_and_eps(answer, x, times, schedule)[0]) + 0 * answer
     return x0_hat, x0_and_eps(x0_hat, x, times, schedule, "x0")[1], v

@@ -2,11 +2,11 @@
 
 All of them take a schedule, respaced for fewer steps, and a function `eps_hat = predict(x_t, t)`
 with t (N,). If variances are learned, the answer has v in the channels after the image's. Each step
-clips x0_hat, its estimate of the clean image, to [-1, 1] and computes eps_hat again from that.
+clips x0_hat, its estimate of the clean image, and computes eps_hat again from that; `clip` is a
+function of x0_hat, `clipped` to [-1, 1] unless given.
 """
 
 import math
-import warnings
 from collections import deque
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import doors
 from ..device import array_module
-from .predictors import ask, predict_x0
+from .predictors import ask, clipped, predict_x0
 from .process import log_variance, posterior_mean
 
 
@@ -26,7 +26,7 @@ class Step(NamedTuple):
     x0_hat: np.ndarray
 
 
-def ancestral(predict, schedule, x_T, rng, variance="small"):
+def ancestral(predict, schedule, x_T, rng, variance="small", clip=clipped):
     """Walk the Markov chain back from noise x_T (N, ...) to images; yields a Step for t = T-1 .. 0.
 
         x_{t-1} = posterior_mean(x0_hat, x_t) + σ_t z,    z ~ N(0, 1), but z = 0 at t = 1
@@ -34,20 +34,14 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
     variance   "large": σ_t² = β_t, the paper's choice for all of its 1,000 steps; "small":
                σ_t² = β̃_t; "learned", if the network was trained for it: see `log_variance`
     rng        random Generator for z
-    Raises     ValueError as `log_variance`; a warning for "large" with fewer than 200 steps
+    Raises     ValueError as `log_variance`
     Algorithm 2 as printed, (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z, is the same until
     x0_hat is clipped: put x0_hat = (x_t - √(1 - ᾱ_t) eps_hat) / √ᾱ_t into the mean.
     Source     Ho et al. 2020, Algorithm 2; clipping as in its code
     """
-    if variance == "large" and schedule.T < 200:
-        warnings.warn(
-            f"variance 'large' leaves noise in the images with only {schedule.T} steps; use 200 or "
-            "more, or variance 'small', or another sampler",
-            stacklevel=2,
-        )
     (x,) = doors.images(x_T=x_T)
     for t in range(schedule.T, 0, -1):
-        x0_hat, _, v = predict_x0(predict, schedule, x, t)
+        x0_hat, _, v = predict_x0(predict, schedule, x, t, clip)
         times = np.full(len(x), t)
         sigma = array_module(x).exp(log_variance(variance, v, times, schedule) / 2)
         x = posterior_mean(x0_hat, x, times, schedule)
@@ -56,7 +50,7 @@ def ancestral(predict, schedule, x_T, rng, variance="small"):
         yield Step(t - 1, x, x0_hat)
 
 
-def ddim(predict, schedule, x_T, rng=None, eta=0.0):
+def ddim(predict, schedule, x_T, rng=None, eta=0.0, clip=clipped):
     """DDIM: no noise on the way for eta = 0, as much as `ancestral` for eta = 1. Yields Steps, too.
 
         x_{t-1} = √ᾱ_{t-1} x0_hat + √(1 - ᾱ_{t-1} - σ²) eps_hat + σ z,    σ² = eta² β̃_t
@@ -69,7 +63,7 @@ def ddim(predict, schedule, x_T, rng=None, eta=0.0):
         raise ValueError(f"eta of {eta}: use 0, for no noise, to 1, for all of it, and give an rng")
     (x,) = doors.images(x_T=x_T)
     for t in range(schedule.T, 0, -1):
-        x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)
+        x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t, clip)
         alpha_bar = float(schedule.alpha_bar[t - 1])
         sigma = eta * math.sqrt(schedule.posterior_variance[t])
         x = math.sqrt(alpha_bar) * x0_hat + math.sqrt(1 - alpha_bar - sigma**2) * eps_hat

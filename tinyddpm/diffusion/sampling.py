@@ -1,12 +1,15 @@
 """Which sampler, with which settings."""
 
+import warnings
 from dataclasses import dataclass
+from functools import partial
 
-from ..config import FROM_0, FROM_2, SHARE, check, setting
+from ..config import COUNT, FROM_0, LIMIT, SHARE, check, setting
 from .dpm_solver import dpm_solver, dpm_solver_sde
+from .predictors import clipped
 from .process import VARIANCES
 from .samplers import ancestral, ddim
-from .schedule import SPACINGS
+from .spacings import SPACINGS
 
 
 @dataclass(frozen=True)
@@ -14,25 +17,44 @@ class SamplingConfig:
     """Sampling."""
 
     sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
-    steps: int = setting(20, "sampling steps", FROM_2)
-    guidance: float = setting(
-        1.5, "weight of classifier-free guidance, if there are labels", FROM_0
-    )
+    steps: int = setting(20, "sampling steps", COUNT)
+    guidance: float = setting(1.5, "weight of guidance, if there are labels", FROM_0)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
+    times: tuple = setting((), "these of them, not as many as --steps", COUNT)
+    clip: float = setting(1.0, "largest number in a step's estimate; inf for any", LIMIT)
+    dynamic: float = setting(0.0, "share of them to be in reach, not clipped: 0.995", SHARE)
 
     def __post_init__(self):
         check(self)
 
+    def respaced(self, schedule):
+        """The schedule at as many times, or at those, that the settings say.
+
+        A warning if the variance is too large for so few.
+        """
+        respaced = schedule.respaced(self.times or self.steps, self.spacing)
+        if (self.sampler, self.variance) == ("ancestral", "large") and respaced.T < 200:
+            warnings.warn(
+                f"variance 'large' leaves noise in the images with only {respaced.T} steps; use "
+                "200 or more, or variance 'small', or another sampler",
+                stacklevel=2,
+            )
+        return respaced
+
+
+def sampler(config, predict, rng):
+    """The sampler that a SamplingConfig names, as a function of a respaced schedule and x_T."""
+    walk = {
+        "ancestral": partial(ancestral, rng=rng, variance=config.variance),
+        "ddim": partial(ddim, rng=rng, eta=config.eta),
+        "dpm": dpm_solver,
+        "sde-dpm": partial(dpm_solver_sde, rng=rng),
+    }[config.sampler]
+    return partial(walk, predict, clip=partial(clipped, limit=config.clip, share=config.dynamic))
+
 
 def sample(config, predict, schedule, x_T, rng):
-    """The Steps of the sampler that a SamplingConfig names, at as many times as it says."""
-    respaced = schedule.respaced(config.steps, config.spacing)
-    if config.sampler == "ancestral":
-        return ancestral(predict, respaced, x_T, rng, config.variance)
-    if config.sampler == "ddim":
-        return ddim(predict, respaced, x_T, rng, config.eta)
-    if config.sampler == "sde-dpm":
-        return dpm_solver_sde(predict, respaced, x_T, rng)
-    return dpm_solver(predict, respaced, x_T)
+    """The Steps from noise x_T of the sampler that a SamplingConfig names, at its times."""
+    return sampler(config, predict, rng)(config.respaced(schedule), x_T)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import doors
 from ..device import array_module
+from .spacings import spaced
 
 
 class Schedule:
@@ -18,6 +19,7 @@ class Schedule:
         posterior_variance[t]  β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t)   of x_{t-1} given x_t and x_0
         posterior_x0_coef[t], posterior_x_t_coef[t]   what x_0 and x_t count in the posterior's mean
         log_beta[t], log_posterior_variance[t]   with log β̃_2 in place of log β̃_1 = log 0
+                                          (or log β_1 if there is one step only)
         times[t]      the time step to tell the network: t itself, unless respaced
         t_of[time]    the other way round: the t of which the network is told `time`
 
@@ -28,8 +30,8 @@ class Schedule:
 
     def __init__(self, beta, times=None):
         beta = np.asarray(beta, np.float64)
-        if beta.ndim != 1 or beta.size < 2 or not ((0 < beta) & (beta < 1)).all():
-            raise ValueError(f"beta of {beta}: give two or more numbers between 0 and 1")
+        if beta.ndim != 1 or not beta.size or not ((0 < beta) & (beta < 1)).all():
+            raise ValueError(f"beta of {beta}: give one or more numbers between 0 and 1")
         self.T = len(beta)
         self.beta = _from_1(beta)
         self.alpha = 1 - self.beta
@@ -39,9 +41,8 @@ class Schedule:
         self.posterior_x0_coef = _from_1(beta * before**0.5 / (1 - now))
         self.posterior_x_t_coef = _from_1((1 - beta) ** 0.5 * (1 - before) / (1 - now))
         self.log_beta = _from_1(np.log(beta))
-        self.log_posterior_variance = _from_1(
-            np.log(self.posterior_variance[np.maximum(2, np.arange(1, self.T + 1))])
-        )
+        first = self.posterior_variance[2:3] if self.T > 1 else beta
+        self.log_posterior_variance = _from_1(np.log([*first, *self.posterior_variance[2:]]))
         self.times = np.arange(self.T + 1) if times is None else np.asarray(times)
         rises = self.times.shape == (self.T + 1,) and (np.diff(self.times, prepend=-1) > 0).all()
         if not rises or self.times.dtype.kind not in "iu":
@@ -66,6 +67,18 @@ class Schedule:
             if isinstance(table, np.ndarray):
                 setattr(there, name, xp.asarray(table))
         return there
+
+    def until(self, t):
+        """The same process up to time t <= T, for images that are not pure noise, but noised to t.
+
+        Every sampler begins at the end of its schedule, and so at such an image.
+        """
+        cut = copy.copy(self)
+        cut.T = doors.whole("t", t, 1, self.T)
+        for name, table in vars(self).items():
+            if name != "t_of" and not isinstance(table, int):
+                setattr(cut, name, table[: t + 1])
+        return cut
 
     def index(self, told):
         """The times t (N,) of which the network is told times[t] = `told` (N,).
@@ -106,63 +119,26 @@ class Schedule:
         return cls(np.minimum(1 - f[1:] / f[:-1], 0.999))
 
     def respaced(self, steps, spacing="even"):
-        """The same process seen at `steps` of its T times, to sample faster.
+        """The same process seen at `steps` of its T times, or at a list of them, to sample faster.
 
             β'_i = 1 - ᾱ_{t_i} / ᾱ_{t_{i-1}}
 
         The network is still told the original time, `times[i]`.
 
-        spacing    which times: one of SPACINGS. All but "leading" and "trailing" keep both ends
-        Raises     ValueError unless 2 <= steps <= T, or for another spacing
+        spacing    which times, unless they are listed: one of SPACINGS. All but "leading" and
+                   "trailing" keep both ends; one step is at T
+        Raises     ValueError unless 1 <= steps <= T, or for times or a spacing that are not there
         Source     Nichol & Dhariwal 2021, section 4; even times as in its code, from 0 there
         """
-        if not 2 <= doors.whole("steps", steps, -math.inf) <= self.T:
-            raise ValueError(f"{steps} of {self.T} steps: choose from 2 to {self.T}")
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing {spacing!r}: choose from {', '.join(SPACINGS)}")
-        i = np.arange(1, steps + 1)
-        kept = SPACINGS[spacing](self, steps).round().astype(int)
-        kept = np.maximum.accumulate(kept - i) + i  # no time twice,
-        kept = np.minimum(kept, self.T - steps + i)  # and none above T
+        if isinstance(steps, (tuple, list, np.ndarray)):
+            kept = np.unique(doors.times(steps, len(steps), self.T))
+        else:
+            kept = spaced(self, steps, spacing)
         kept = np.concatenate([[0], kept])
         return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
 
 
 SCHEDULES = {"linear": Schedule.linear, "cosine": Schedule.cosine}
-
-
-def _even(schedule, steps):
-    """The same distance everywhere."""
-    return 1 + np.linspace(0, schedule.T - 1, steps).round()
-
-
-def _quadratic(schedule, steps):
-    """Even in √t: the nearer to the clean image, the closer together (Song et al. 2020, D.2)."""
-    return 1 + np.linspace(0, math.sqrt(schedule.T - 1), steps) ** 2
-
-
-def _log_snr(schedule, steps):
-    """Even in log(ᾱ_t / (1 - ᾱ_t)) down to ᾱ_t = 0.0001, where nothing is left to see, and T."""
-    log_snr = np.log(schedule.alpha_bar[1:] / (1 - schedule.alpha_bar[1:]))
-    wanted = np.linspace(log_snr[0], max(log_snr[-1], math.log(1e-4)), steps)
-    times = np.interp(-wanted, -log_snr, np.arange(1, schedule.T + 1))
-    return np.append(times[:-1], schedule.T)
-
-
-def _leading(schedule, steps):
-    """T // steps apart, from 1 on: the first step begins before T, where an image still shows."""
-    return 1.0 + np.arange(steps) * (schedule.T // steps)
-
-
-def _trailing(schedule, steps):
-    """T / steps apart, from T back: the last step is as long as all others."""
-    return schedule.T - np.arange(steps)[::-1] * schedule.T / steps
-
-
-SPACINGS = {
-    "even": _even, "quadratic": _quadratic, "log-snr": _log_snr,
-    "leading": _leading, "trailing": _trailing,
-}  # fmt: skip
 
 
 def _from_1(values):

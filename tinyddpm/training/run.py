@@ -127,7 +127,8 @@ class Run:
 
     @classmethod
     def resume(cls, folder, load_dataset, **changes):
-        """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set.
+        """The run in `folder`, at its last checkpoint. `load_dataset(name)` gives its data set, or
+        `load_dataset(name, **source)`, if that has a source.
 
         Without `changes` to the TrainConfig it goes on bit for bit as if it had never stopped.
         Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
@@ -139,7 +140,7 @@ class Run:
         if config.steps < meta["step"]:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         module_for(config.device)  # refused before anything is fetched
-        run = cls(unet_config, config, load_dataset(meta["data"]), folder)
+        run = cls(unet_config, config, load_dataset(meta["data"], **meta.get("source", {})), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
             run.xp.asarray(checked_array(arrays, name, run.theta.shape, path))
             for name in ("theta", "ema", "m", "v")
@@ -156,6 +157,7 @@ class Run:
         """
         settings = {
             "data": self.dataset.name,
+            "source": self.dataset.source,
             "label_names": self.dataset.label_names,
             "learned_labels": self.learned_labels,
             "unet": dataclasses.asdict(self.unet.config),

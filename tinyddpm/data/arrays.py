@@ -1,0 +1,71 @@
+"""Images and labels that somebody has made into arrays: .npz files, and pairs of IDX files."""
+
+import gzip
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .. import doors
+from .batches import Dataset
+
+
+def load_arrays(path):
+    """The Dataset in a file: an .npz, or an IDX file of images whose labels lie in one beside it.
+
+    .npz       bytes (N, H, W) or (N, H, W, C) under any name, and whole numbers (N,) if there are
+               labels; of several splits the largest
+    IDX        the format of MNIST, gzipped or not, that Fashion-MNIST, KMNIST and EMNIST have. In
+               files called emnist rows and columns are exchanged, which is undone
+    Labels that do not count from 0 get names, their own numbers.
+    Raises     ValueError if no images are in it
+    """
+    path = Path(path)
+    try:
+        images, labels = (_npz if path.suffix == ".npz" else _idx_pair)(path)
+        images = np.ascontiguousarray(doors.as_bytes(images), np.uint8)
+        images = images.reshape(*images.shape[:3], -1)
+    except Exception as error:  # NumPy, zipfile and gzip have a dozen ways to say "damaged"
+        raise ValueError(f"{path} holds no images and labels, or is damaged: {error}") from None
+    known, numbers = np.unique(labels, return_inverse=True)
+    counted = len(known) == 1 or np.array_equal(known, np.arange(len(known)))
+    name = re.split("-?(?:train-?)?images", path.stem)[0] or path.resolve().parent.name
+    names = () if counted else tuple(map(str, known))
+    return Dataset(name, images, numbers.astype(np.int64), names)
+
+
+def _npz(path):
+    """The images and the labels in an .npz."""
+    with np.load(path) as archive:  # pickles are refused
+        arrays = {name: archive[name] for name in archive.files}
+    images = max((a for a in arrays.values() if a.ndim in (3, 4)), key=len, default=())
+    shapes = (len(images),), (len(images), 1)
+    labels = {name: a for name, a in arrays.items() if a.shape in shapes and a.dtype.kind in "iu"}
+    if not len(images) or len(labels) > 1:
+        held = ", ".join(f"{name} {a.dtype} {a.shape}" for name, a in arrays.items())
+        raise ValueError(f"keep one array of images and one of labels; it has {held}")
+    return images, [*labels.values(), np.zeros(len(images), int)][0].reshape(-1)
+
+
+def _idx_pair(path):
+    """The images in an IDX file, and the labels in the one beside it."""
+    if "images" not in path.name:
+        raise ValueError("name the file with the images")
+    images = _idx(path)
+    if "emnist" in path.name.lower():
+        images = images.transpose(0, 2, 1)
+    return images, _idx(path.with_name(re.sub("images(.)idx3", r"labels\1idx1", path.name)))
+
+
+def _idx(path):
+    """The array in an IDX file.
+
+    Format     0, 0, 8 (bytes), axes; the length of each as a big-endian uint32; the numbers
+    """
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        content = gzip.decompress(content)
+    if content[:3] != b"\0\0\x08":
+        raise ValueError(f"{path.name} starts with {content[:3].hex()}, an IDX file with 000008")
+    shape = np.frombuffer(content, ">u4", content[3], 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)

@@ -1,0 +1,51 @@
+"""Any picture that Pillow reads, as a square of bytes."""
+
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+class Unusable(ValueError):
+    """A picture cannot be used; the message says why."""
+
+
+def read_picture(path, size, background="white"):
+    """The middle square of a picture, scaled to bytes (size, size, 3).
+
+    It is turned as its EXIF says, laid on `background` where one can see through it, and scaled
+    with antialiasing. Of a moving picture it is the first frame.
+    Raises     Unusable if it is damaged, too small, or so large that reading it is dangerous
+    Source     Parmar et al. 2022, "On aliased resizing", on how to scale
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.asarray(_square(image, size, background))
+    except Unusable:
+        raise
+    except UnidentifiedImageError:
+        raise Unusable("empty, or no picture of a kind that is read here") from None
+    except Exception as error:  # Pillow has a dozen ways to say "damaged"
+        bomb = isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError))
+        raise Unusable(f"{'too large' if bomb else 'damaged'}: {str(error)[:150]}") from None
+
+
+def _square(image, size, background):
+    """A picture's middle square in three colours, `size` pixels wide."""
+    if image.format == "EPS":
+        raise Unusable("EPS is not read: another program would be run for it")
+    if min(image.size) < size:
+        raise Unusable(f"too small: {image.width} × {image.height} pixels")
+    image.draft(None, (size, size))  # a JPEG need not be unpacked in full
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":
+        numbers = np.asarray(image)
+        if image.mode == "F" or not 0 <= numbers.min() <= numbers.max() < 1 << 16:
+            raise Unusable("neither 8 nor 16 bits: nobody says which number is white")
+        image = Image.fromarray((numbers / 257 + 0.5).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
+    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
