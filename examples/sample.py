@@ -144,7 +144,7 @@ def chosen_process(arguments):
 
 def chosen_sampling(trained, arguments):
     """The SamplingConfig that suits the model, changed by the flags."""
-    default = SamplingConfig(variance=trained.variance)
+    default = SamplingConfig(variance=trained.variance, clip=trained.clip)
     default = dataclasses.replace(default, steps=min(default.steps, trained.schedule.T))
     if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)

@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tinyddpm import (
     Tape,
     UNetConfig,
     ancestral,
+    clipped,
     ddim,
     final_images,
     load_diffusers,
@@ -160,6 +162,9 @@ PROCESSES = {
     "large variance": {"variance_type": "fixed_large"},
     "sigmoid": {"beta_schedule": "sigmoid"},
     "zero terminal SNR": {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+    "no clipping": {"clip_sample": False},
+    "a range": {"clip_sample_range": 0.3, "prediction_type": "sample"},
+    "thresholding": {"thresholding": True},
 }
 ONES = np.random.RandomState(0).standard_normal((11, 2, 4, 4, 3))  # noise of the start and of steps
 
@@ -214,7 +219,7 @@ def test_trajectories_of_their_schedulers_are_those_of_ours(kind, name, tmp_path
     getattr(diffusers, kind)(**PROCESSES[name], steps_offset=0).save_pretrained(tmp_path)
     shutil.copy(reference.__file__.replace("make_reference.py", "config.json"), tmp_path)
     theirs, process = in_float64(tmp_path)
-    schedule = process.schedule.respaced(10, "leading")
+    schedule, clip = process.schedule.respaced(10, "leading"), partial(clipped, limit=process.clip)
     predict = predictor(Network(), np.zeros(1), process.schedule, process.predicts)
     theirs.set_timesteps(10)
     noise, module = iter(ONES[1:]), sys.modules[type(theirs).__module__]
@@ -224,10 +229,10 @@ def test_trajectories_of_their_schedulers_are_those_of_ours(kind, name, tmp_path
         more = {"use_clipped_model_output": True} if kind == "DDIMScheduler" else {}
         x = theirs.step(answer(x, t), t, x, **more).prev_sample
     if kind == "DDIMScheduler":
-        steps = ddim(predict, schedule, ONES[0])
+        steps = ddim(predict, schedule, ONES[0], clip=clip)
     else:
         variance = process.variance or "small"
-        steps = ancestral(predict, schedule, ONES[0], Noise(ONES[1:]), variance)
+        steps = ancestral(predict, schedule, ONES[0], Noise(ONES[1:]), variance, clip)
     assert distance(final_images(steps), x.numpy()) < 1e-9
 
 
@@ -243,8 +248,10 @@ def test_a_pipeline_of_ours_is_loaded_by_theirs(settings, tmp_path):
         assert torch.equal(weight, pipeline.unet.state_dict()[name]), name
     betas = pipeline.scheduler.betas.numpy()
     assert np.allclose(betas, process.schedule.beta[1:], rtol=3e-6, atol=0)
-    for key in ("prediction_type", "variance_type", "clip_sample", "num_train_timesteps"):
-        assert pipeline.scheduler.config[key] == diffusers.DDPMScheduler(**settings).config[key]
+    wanted = diffusers.DDPMScheduler(**settings).config
+    for key in ("prediction_type", "variance_type", "clip_sample_range", "num_train_timesteps"):
+        assert pipeline.scheduler.config[key] == wanted[key]
+    assert pipeline.scheduler.config["clip_sample"] == wanted["clip_sample"]
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

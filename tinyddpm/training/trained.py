@@ -27,6 +27,7 @@ class Trained(NamedTuple):
     data, step     the name of what it has learnt, and how long, if that is known
     variance       the variances that suit it: see `log_variance`
     labels         those that it has learnt; there are more rows in the U-Net's table
+    clip           the largest number of a step's estimate that suits it: see `SamplingConfig`
     """
 
     unet: UNet
@@ -38,6 +39,7 @@ class Trained(NamedTuple):
     variance: str
     labels: tuple = ()
     label_names: tuple = ()
+    clip: float = 1.0
 
     @property
     def xp(self):
@@ -93,8 +95,7 @@ def load_published(path, process=None, image_size=None):
     with a label, because nobody knows whether the last of them stands for none.
 
     process    a `Process` in place of that in the folder
-    Raises     as `load_diffusers` and `load_process`; ValueError for what our samplers cannot do:
-               join channels, or clip to other numbers than 1
+    Raises     as `load_diffusers` and `load_process`; ValueError for channels to be joined
     """
     process = process or load_process(path)
     unet, theta = load_diffusers(path, image_size)
@@ -103,16 +104,12 @@ def load_published(path, process=None, image_size=None):
             f"{path}: {unet.config.joined} channels are to be joined to each image, and only its "
             "authors know which; use load_diffusers, and join them in a predict of your own"
         )
-    if process.clip != 1:
-        raise ValueError(
-            f"{path} is sampled with clip_sample to {process.clip:g}, but ours clip to 1 always"
-        )
     loss = "simple" if unet.config.outputs == 1 else "hybrid"
     T, variance = process.schedule.T, process.variance or TRAINED_FOR[loss]
     config = TrainConfig(T=T, predicts=process.predicts, loss=loss, label_drop=0.0)
     labels = tuple(range(unet.config.classes + 1)) if unet.config.classes else ()
     name, schedule = name_of(path), process.schedule
-    return Trained(unet, config, schedule, theta, name, None, variance, labels)
+    return Trained(unet, config, schedule, theta, name, None, variance, labels, clip=process.clip)
 
 
 def load_trained(path):
