@@ -85,7 +85,7 @@ class Artist:
         return named_grid(images, 1 + self.count, self.names)
 
     def gif(self):
-        every = max(1, self.sampling.respaced(self.trained.schedule).T // FRAMES)
+        every = max(1, self.sampling.steps // FRAMES)
         steps = [step for step in self.steps() if step.t % every == 0]
         return moving_picture(self.noise, steps, self.count)
 

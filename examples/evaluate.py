@@ -162,7 +162,8 @@ def drawn(trained, sampling, arguments, folder):
     parts, steps = -(-arguments.images // PART), sampling.steps
     paths = [folder / "parts" / f"{k:05}.npz" for k in range(parts)]
     weights = hashlib.sha256(np.ascontiguousarray(to_host(trained.theta))).hexdigest()
-    facts = {**dataclasses.asdict(sampling), "seed": arguments.seed, "weights": weights}
+    facts = {**dataclasses.asdict(sampling), "times": list(sampling.times)}
+    facts |= {"seed": arguments.seed, "weights": weights}
     images = [kept(path, facts) for path in paths]
     missing = [k for k in range(parts) if images[k] is None]
     if missing:

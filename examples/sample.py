@@ -149,7 +149,7 @@ def chosen_sampling(trained, arguments):
     if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)
     sampling = with_flags(default, arguments)
-    sampling.respaced(trained.schedule)
+    sampling = dataclasses.replace(sampling, steps=sampling.respaced(trained.schedule).T)
     if not trained.can_guide and (sampling.guidance or arguments.make == "guidance"):
         raise ValueError("this model was not trained with labels and without: use no guidance")
     if arguments.make == "interpolation" and not trained.knows_null:
@@ -223,6 +223,8 @@ def chosen_picture(trained, arguments):
 
 def square(path, size, channels):
     """A picture as bytes (size, size, channels)."""
+    if not Path(path).is_file():
+        raise ValueError(f"there is no picture {path}")
     try:
         picture = read_picture(path, size)
     except ValueError as error:

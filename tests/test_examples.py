@@ -2,6 +2,7 @@
 
 import importlib.util
 import io
+import json
 import os
 import re
 import runpy
@@ -23,6 +24,7 @@ from PIL import Image
 from tinyddpm import (
     Dataset,
     Run,
+    SamplingConfig,
     TrainConfig,
     UNetConfig,
     image_grid,
@@ -422,7 +424,71 @@ def test_out_of_memory_says_what_to_try(a_gpu, call, monkeypatch):
         call("mnist.py", *TOY[:4], *TOY[6:], "--micro-batch", "1", "--device", "cuda")
 
 
+@pytest.fixture
+def digit(tmp_path):
+    """A picture larger than the model's, and what the model is given of it, bytes (28, 28)."""
+    bright = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(bright.repeat(2, axis=0).repeat(2, axis=1)).save(tmp_path / "digit.png")
+    small = Image.open(tmp_path / "digit.png").convert("RGB").resize((28, 28), Image.BICUBIC)
+    return np.asarray(small)[..., 0].astype(int)
+
+
+def cells(path, columns, rows):
+    """The images of a grid: bytes (rows, columns, 28, 28)."""
+    with Image.open(path) as picture:
+        sheet = np.asarray(picture.convert("L"))[::2, ::2].astype(int)
+    assert sheet.shape == (30 * rows + 2, 30 * columns + 2)
+    return sheet[2:, 2:].reshape(rows, 30, columns, 30).swapaxes(1, 2)[:, :, :28, :28]
+
+
+def test_sample_fills_in_what_a_mask_hides(call, checkpoint, tmp_path, digit):
+    hidden = np.zeros((28, 28), bool)
+    hidden[:, 14:] = True
+    Image.fromarray(np.uint8(255 * hidden)).save("mask.png")
+    few = "--labels 1 2 --count 2 --steps 2 --workers 1 --inpaint digit.png".split()
+    for mask in ("right", "mask.png"):
+        call("sample.py", checkpoint, *few, mask, "--out", f"{mask}.png")
+        images = cells(f"{mask}.png", columns=3, rows=2)
+        assert np.abs(images[..., ~hidden] - digit[~hidden]).max() <= 1
+        assert (images[:, 0][..., hidden] == 128).all()
+        assert np.abs(images[:, 1] - images[:, 2])[..., hidden].max() > 20
+    assert Path("right.png").read_bytes() == Path("mask.png.png").read_bytes()
+
+
+def test_sample_begins_with_a_picture(call, checkpoint, tmp_path, digit):
+    few = "--labels 1 2 --count 2 --workers 1 --spacing even --from digit.png --strength".split()
+    off = []
+    for strength in ("0.05", "1"):
+        call("sample.py", checkpoint, *few, strength, "--out", f"{strength}.png")
+        images = cells(f"{strength}.png", columns=3, rows=2)
+        assert np.abs(images[:, 0] - digit).max() <= 1
+        off.append(np.abs(images[:, 1:] - digit).mean())
+    assert off[0] < 20 < 60 < off[1]
+
+
+def test_own_learns_from_a_folder_and_goes_on_where_it_was_stopped(call, tmp_path, capsys):
+    for label in ("cats", "dogs"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (40, 30), (90 * i, 0, 200)).save(
+                tmp_path / "pets" / label / f"{i}.jpg"
+            )
+    (tmp_path / "pets/note.txt").write_text("no picture")
+    small = "--image-size 8 --base 8 --workers 1 --T 6 --every 1000".split()
+    call("own.py", "pets", *small, "--steps", "1", "--batch", "2")
+    out = capsys.readouterr().out
+    assert "1 of 7 files were left out: see " in out and "pets: 6 images; a U-Net" in out
+    assert (tmp_path / "runs/pets/samples/pets-final.png").exists()
+    call("own.py", "--resume", "runs/pets", "--steps", "2")
+    assert "2 steps of 2 images" in capsys.readouterr().out
+    config = json.loads((tmp_path / "runs/pets/config.json").read_text())
+    assert config["unet"]["classes"] == 2 and config["label_names"] == ["cats", "dogs"]
+    assert not (tmp_path / "pets/runs").exists()
+
+
 PICTURES = {
+    "--labels 3 --count 1 --steps 1 --dynamic 0.9": ("offline-digits-grid.png", (64, 64)),
+    "--make denoising --times 25 9 3 --clip inf": ("offline-digits-denoising.png", None),
     "--labels 3 1 4 --count 2": ("offline-digits-grid.png", (2 * 60 + 4, 3 * 60 + 4)),
     "--make gif --labels 7 --count 2": ("offline-digits-gif.gif", None),
     "--make progressive --labels 0 1 --sampler ancestral": ("offline-digits-progressive.png", None),
@@ -523,8 +589,8 @@ def copyist(checkpoint):
 
 
 def test_sample_draws_the_labels_and_the_guidance_asked_for(copyist):
-    module = load("sample")
-    sampling = module.SamplingConfig(steps=4, guidance=0.0)
+    module = load("artist")
+    sampling = SamplingConfig(steps=4, guidance=0.0)
     artist = module.Artist(copyist.trained, copyist.eps_model, sampling, [7, 2], 3, 0)
     wanted = np.repeat(copyist.images[[7, 2]], 3, axis=0)
     difference = np.asarray(artist.grid()).astype(int) - np.asarray(image_grid(wanted, 3))
@@ -539,8 +605,8 @@ def test_sample_draws_the_labels_and_the_guidance_asked_for(copyist):
 
 def test_the_interpolation_begins_and_ends_with_its_images(copyist):
     """A network for which all images are the null label's: noise in between gives grey."""
-    module = load("sample")
-    sampling = module.SamplingConfig(steps=4)
+    module = load("artist")
+    sampling = SamplingConfig(steps=4)
     artist = module.Artist(copyist.trained, copyist.eps_model, sampling, [7, 2], 1, 0)
     picture = np.asarray(artist.interpolation()).astype(int)
     for place, label in ((0, 7), (10, 2)):
@@ -588,7 +654,7 @@ MISUSES = {
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
     "sample.py RUN --labels 10": "label 10: choose from 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
-    "sample.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
+    "sample.py RUN --steps 26": "26 of 25 steps: choose from 1 to 25",
     "sample.py RUN --sampler ddim --eta 2": "eta of 2.0: use a number from 0 to 1",
     "sample.py RUN --out a.txt": "a.txt: its ending names no kind of picture; use .png",
     "sample.py RUN --out a.gif": "a.gif: a picture of --make grid wants the ending .png",
@@ -600,20 +666,37 @@ MISUSES = {
     "sample.py RUN --seed -1": "seed of -1: use 0 or more",
     "likelihood.py RUN --images 0": "images of 0: use 1 or more",
     "likelihood.py RUN --images 1001": "images of 1001: use 1 to 1,000",
-    "likelihood.py RUN --steps 0": "0 of 25 steps: choose from 2 to 25",
+    "likelihood.py RUN --steps 0": "0 of 25 steps: choose from 1 to 25",
     "likelihood.py RUN --variance tiny": "variance 'tiny': choose from large, small, learned",
-    "likelihood.py RUN --steps 1": "1 of 25 steps",
+    "sample.py RUN --strength 0.5": "--strength is for --from: name a picture to begin with",
+    "sample.py RUN --from nowhere.png": "there is no picture nowhere.png",
+    "sample.py RUN --from FILE": "FILE: empty, or no picture of a kind that is read here",
+    "sample.py RUN --inpaint nowhere.png left": "there is no picture nowhere.png",
+    "sample.py RUN --from FILE --make gif": "--from or --inpaint, one of them, can make grid and",
+    "sample.py RUN --from FILE --inpaint FILE left": "--from or --inpaint, one of them",
+    "sample.py RUN --times 7 26": "t from 7 to 26: use 1 to 25",
+    "sample.py RUN --times 0": "times of 0: use 1 or more",
+    "sample.py RUN --clip 0": "clip of 0.0: use a number above 0, or inf for none",
+    "sample.py RUN --dynamic 2": "dynamic of 2.0: use a number from 0 to 1",
+    "own.py": "name your pictures, or --resume with the folder of a run",
+    "own.py nowhere": "there is no folder",
+    "own.py nowhere --steps 0": "steps of 0: use 1 or more",
+    "own.py . --out runs": "--out: ",
+    "own.py FILE": "FILE holds no images and labels, or is damaged: name the file with",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
     "evaluate.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
     "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 or more",
-    "evaluate.py RUN --steps 26": "26 of 25 steps: choose from 2 to 25",
+    "evaluate.py RUN --steps 26": "26 of 25 steps: choose from 1 to 25",
 }
 
 
 @pytest.mark.parametrize("command", MISUSES)
 def test_misuse_of_a_checkpoint_is_answered_with_one_sentence(call, checkpoint, command):
-    script, *arguments = [str(checkpoint) if a == "RUN" else a for a in command.split()]
-    sentence = "error: " + MISUSES[command].replace("RUN", str(checkpoint))
+    this = {"RUN": str(checkpoint), "FILE": str(checkpoint / "log.csv")}
+    script, *arguments = [this.get(word, word) for word in command.split()]
+    sentence = "error: " + MISUSES[command].replace("RUN", this["RUN"]).replace(
+        "FILE", this["FILE"]
+    )
     with pytest.raises(SystemExit, match=re.escape(sentence)):
         call(script, *arguments)
     assert not call.asked

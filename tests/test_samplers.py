@@ -367,7 +367,7 @@ def test_other_samplers_leave_learned_variances_aside(chain, rng):
 
 def test_the_large_variance_with_few_steps_is_warned_of(rng):
     config = SamplingConfig("ancestral", 100, variance="large")
-    with pytest.warns(UserWarning, match="only 100 steps; use 200 or more"):
+    with pytest.warns(UserWarning, match="leaves noise in 100 steps: use 200"):
         sample(config, lambda x, t: x, Schedule.linear(), np.zeros((1, 1)), rng)
 
 

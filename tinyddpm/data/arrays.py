@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import doors
-from .batches import Dataset
+from .batches import labelled
 
 
 def load_arrays(path):
@@ -27,11 +27,8 @@ def load_arrays(path):
         images = images.reshape(*images.shape[:3], -1)
     except Exception as error:  # NumPy, zipfile and gzip have a dozen ways to say "damaged"
         raise ValueError(f"{path} holds no images and labels, or is damaged: {error}") from None
-    known, numbers = np.unique(labels, return_inverse=True)
-    counted = len(known) == 1 or np.array_equal(known, np.arange(len(known)))
     name = re.split("-?(?:train-?)?images", path.stem)[0] or path.resolve().parent.name
-    names = () if counted else tuple(map(str, known))
-    return Dataset(name, images, numbers.astype(np.int64), names)
+    return labelled(name, images, labels)
 
 
 def _npz(path):
@@ -63,9 +60,6 @@ def _idx(path):
     Format     0, 0, 8 (bytes), axes; the length of each as a big-endian uint32; the numbers
     """
     content = path.read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    if content[:3] != b"\0\0\x08":
-        raise ValueError(f"{path.name} starts with {content[:3].hex()}, an IDX file with 000008")
+    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     shape = np.frombuffer(content, ">u4", content[3], 4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)

@@ -23,6 +23,17 @@ class Dataset(NamedTuple):
     source: dict = {}
 
 
+def labelled(name, images, labels):
+    """The Dataset with labels of any kind (N,), counted from 0 in their order.
+
+    What they were before are their names, unless there is only one, or they were counted already.
+    """
+    known, numbers = np.unique(labels, return_inverse=True)
+    counted = len(known) == 1 or np.array_equal(known, np.arange(len(known)))
+    names = () if counted else tuple(map(str, known))
+    return Dataset(name, images, numbers.astype(np.int64), names)
+
+
 def check_dataset(dataset, image_shape, classes, batch):
     """The data set with labels of int64, if a U-Net for images (H, W, C) can learn from it.
 

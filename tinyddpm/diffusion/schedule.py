@@ -130,11 +130,9 @@ class Schedule:
         Raises     ValueError unless 1 <= steps <= T, or for times or a spacing that are not there
         Source     Nichol & Dhariwal 2021, section 4; even times as in its code, from 0 there
         """
-        if isinstance(steps, (tuple, list, np.ndarray)):
-            kept = np.unique(doors.times(steps, len(steps), self.T))
-        else:
-            kept = spaced(self, steps, spacing)
-        kept = np.concatenate([[0], kept])
+        listed = isinstance(steps, (tuple, list, np.ndarray))
+        kept = doors.times(steps, len(steps), self.T) if listed else spaced(self, steps, spacing)
+        kept = np.unique([0, *kept])
         return Schedule(1 - self.alpha_bar[kept[1:]] / self.alpha_bar[kept[:-1]], self.times[kept])
 
 
