@@ -238,6 +238,10 @@ def _where(condition, a, b):
     return _device(np.where(*map(_host, (condition, a, b))), a, b)
 
 
+def _quantile(array, share, axis):
+    return _device(np.quantile(_host(array), share, axis=axis), array)
+
+
 class _Generator:
     """What stands in for a `DeviceGenerator`, with its methods alone."""
 
@@ -262,7 +266,7 @@ class _Module(types.ModuleType):
 cupy = _Module("cupy")
 cupy.ndarray = ndarray
 cupy.is_available = lambda: True
-cupy.asarray, cupy.where = _asarray, _where
+cupy.asarray, cupy.where, cupy.quantile = _asarray, _where, _quantile
 cupy.concatenate, cupy.stack = _join(np.concatenate), _join(np.stack)
 for _name in "zeros ones full arange eye".split():
     setattr(cupy, _name, _make(getattr(np, _name)))

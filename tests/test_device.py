@@ -37,10 +37,13 @@ from tinyddpm import (
     final_images,
     guided,
     hybrid_loss,
+    inpaint,
     load_trained,
     module_for,
     predictor,
     sample,
+    sampler,
+    sdedit,
     simple_loss,
     slerp,
     to_host,
@@ -228,6 +231,24 @@ def test_every_sampler_gives_the_numbers_of_numpy(sampler, variance, eta, xp, rn
             steps = sample(config, predict, schedule, where.asarray(noise), Replayed(where))
             results.append(final_images(steps))
     assert close(results[1], results[0], 1e-4)
+
+
+@pytest.mark.parametrize("name", ["dpm", "ancestral"])
+def test_altering_a_picture_gives_the_numbers_of_numpy(name, xp, rng):
+    unet, schedule = UNet(TINY_UNET), Schedule.linear(50)
+    theta = random_theta(unet.layout, rng, np.float32)
+    noise, x0 = rng.standard_normal((2, 2, 4, 4, 2)).astype(np.float32)
+    config, mask, results = SamplingConfig(name, 4, dynamic=0.9), np.eye(4)[..., None], []
+    few = config.respaced(schedule)
+    for where in (np, xp):
+        predict = predictor(unet, where.asarray(theta), schedule)
+        image, eps, rng = where.asarray(x0), where.asarray(noise), Replayed(where)
+        walk = sampler(config, predict, rng)
+        with no_waiting(where):
+            filled = final_images(inpaint(walk, few, eps, image, mask, rng, 2))
+            results.append((filled, final_images(sdedit(walk, few, image, eps, 0.5))))
+    for here, there in zip(*results):
+        assert close(there, here, 1e-4)
 
 
 def test_the_way_back_to_noise_and_between_two_gives_the_numbers_of_numpy(xp, rng):

@@ -124,7 +124,7 @@ def test_a_mask_may_be_of_any_shape_that_fits_and_of_any_numbers(rng):
         next(inpaint(walk, s, x, x, mask[:2], rng))
 
 
-@pytest.mark.parametrize("strength", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("strength", [0.3, 0.6])
 def test_a_noised_picture_comes_back_as_bayes_rule_says(strength, rng):
     """x0 -> x_t -> x0' through the exact reverse chain: x0' is drawn from p(x0 | x_t)."""
     s, n, x0 = Schedule.cosine(), 2000, np.array([0.7, 0.3])

@@ -26,8 +26,9 @@ def mutants(functions):
 
 
 def _places(function):
-    """(parent, field, index in it or None, node) of all nodes in a function."""
-    for parent in ast.walk(function):
+    """(parent, field, index in it or None, node) of all nodes in a function, but its parameters."""
+    given = set(ast.walk(function.args))
+    for parent in (node for node in ast.walk(function) if node not in given):
         for field, value in ast.iter_fields(parent):
             for i, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
                 if isinstance(node, ast.AST):
@@ -227,7 +228,7 @@ def _local_names(function):
     if any(ast.unparse(n.value) == "schedule" for n in attributes):
         names |= {f"schedule.{table}" for table in _TABLES}
     names |= {ast.unparse(n) for n in attributes if ast.unparse(n.value) == "self"}
-    return names - {"self", "tape", "xp", "schedule"}
+    return names - {"self", "tape", "xp", "schedule", "clip", "clipped"}
 
 
 _HELPERS = {"range", "sum", "zip", "len", "math", "np", "enumerate", "ValueError"}

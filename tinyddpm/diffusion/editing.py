@@ -48,7 +48,7 @@ def inpaint(sampler, schedule, x_T, x0, mask, rng, repeat=10):
     """
     x, x0 = doors.images(x_T=x_T, x0=x0)
     repeat, xp = doors.whole("repeat", repeat, 1), array_module(x)
-    mask = xp.broadcast_to(xp.asarray(mask) > 0, x.shape)
+    mask = xp.asarray(mask) > 0
     for t in range(schedule.T, 0, -1):
         times, from_here = np.full(len(x), t), schedule.until(t)
         beta = extract(schedule.beta, times, x)

@@ -1,6 +1,5 @@
 """The lessons on diffusion."""
 
-import warnings
 from itertools import islice
 
 import numpy as np
@@ -347,14 +346,12 @@ def walks(name, choices):
                 return stand_in(x, t)[..., :channels]
 
             rng = np.random.default_rng(8) if options.get("eta", 1) else None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of few steps
-                walk = names[name](predict, schedule, x_T, rng=rng, **options)
-                for i, (t, x, x0_hat) in enumerate(islice(walk, 7)):
-                    step = f"{words}, step from t = {schedule.T - i}"
-                    results[f"{step}: t"] = np.array(float(t))
-                    results[f"{step}: x"] = x
-                    results[f"{step}: x0_hat"] = x0_hat
+            walk = names[name](predict, schedule, x_T, rng=rng, **options)
+            for i, (t, x, x0_hat) in enumerate(islice(walk, 7)):
+                step = f"{words}, step from t = {schedule.T - i}"
+                results[f"{step}: t"] = np.array(float(t))
+                results[f"{step}: x"] = x
+                results[f"{step}: x0_hat"] = x0_hat
 
     return FunctionTrial(run)
 
@@ -370,15 +367,15 @@ ANCESTRAL = Lesson(
     question="""
         Algorithm 2: from noise to images. It is a generator: it yields a Step(t - 1, x_{t-1},
         x0_hat) after each step, from t = T = schedule.T down to t = 1.
-        - predict_x0(predict, schedule, x, t) gives (x0_hat, eps_hat, v); x0_hat is clipped to
-          [-1, 1] already. Of which Gaussian is x_{t-1} drawn, if x0_hat is taken for x0?
+        - predict_x0(predict, schedule, x, t, clip) gives (x0_hat, eps_hat, v); x0_hat is clipped
+          already. Of which Gaussian is x_{t-1} drawn, if x0_hat is taken for x0?
         - log_variance(variance, v, times, schedule) gives the log of its variance, for times (N,):
           np.full(len(x), t). By what is z multiplied?
         - z is rng.standard_normal(x.shape, x.dtype), drawn only if needed. Why is none added at
           t = 1?
         - The paper prints x_{t-1} = (x_t - β_t / √(1 - ᾱ_t) eps_hat) / √α_t + σ_t z. Put
           x0_hat = (x_t - b eps_hat) / a into posterior_mean: the same, until x0_hat is clipped.
-          Which of the two forms knows of the clipping? (Nothing has to warn of anything.)
+          Which of the two forms knows of the clipping?
     """,
     hints=(
         "A loop over t from T to 1; in it: predict_x0, posterior_mean, and the noise unless t is "
@@ -501,13 +498,13 @@ ANCESTRAL = Lesson(
             "the mean is always made from x_T: go on from the x of the step before",
         ),
         Mistake(
-            "predict_x0(predict, schedule, x, t)",
-            "predict_x0(predict, schedule, x_T, t)",
+            "predict_x0(predict, schedule, x, t, clip)",
+            "predict_x0(predict, schedule, x_T, t, clip)",
             "the network is always shown x_T: show it the x of the step before",
         ),
         Mistake(
-            "predict_x0(predict, schedule, x, t)",
-            "predict_x0(predict, schedule, x, max(t - 1, 1))",
+            "predict_x0(predict, schedule, x, t, clip)",
+            "predict_x0(predict, schedule, x, max(t - 1, 1), clip)",
             "the network is asked for t - 1: x is at t",
         ),
         Mistake(
@@ -550,9 +547,9 @@ DDIM = Lesson(
         A sampler that may add less noise, or none. It is a generator: it yields a Step(t - 1,
         x_{t-1}, x0_hat) after each step, from t = T = schedule.T down to t = 1, and goes on from
         that x. t is one number for all images, and Step is a named tuple (t, x, x0_hat).
-        - predict_x0(predict, schedule, x, t) gives (x0_hat, eps_hat, v): the image and the noise
-          that x_t is made of. Whatever t is, x_t = √ᾱ_t x0 + √(1 - ᾱ_t) eps. If nothing random is
-          added (eta = 0), what is x_{t-1} made of?
+        - predict_x0(predict, schedule, x, t, clip) gives (x0_hat, eps_hat, v): the image and the
+          noise that x_t is made of. Whatever t is, x_t = √ᾱ_t x0 + √(1 - ᾱ_t) eps. If nothing
+          random is added (eta = 0), what is x_{t-1} made of?
         - With σ z in it, z ~ N(0, 1), all noise in x_{t-1} must still have variance 1 - ᾱ_{t-1}.
           How much is left for eps_hat? (Variances add, deviations do not.)
         - σ is the share eta of the deviation that the posterior has: σ² = eta² β̃_t. The table
@@ -691,13 +688,13 @@ DDIM = Lesson(
             "z is multiplied by the variance σ² in place of σ",
         ),
         Mistake(
-            "predict_x0(predict, schedule, x, t)",
-            "predict_x0(predict, schedule, x_T, t)",
+            "predict_x0(predict, schedule, x, t, clip)",
+            "predict_x0(predict, schedule, x_T, t, clip)",
             "the network is always shown x_T: show it the x of the step before",
         ),
         Mistake(
-            "predict_x0(predict, schedule, x, t)",
-            "predict_x0(predict, schedule, x, max(t - 1, 1))",
+            "predict_x0(predict, schedule, x, t, clip)",
+            "predict_x0(predict, schedule, x, max(t - 1, 1), clip)",
             "the network is asked for t - 1: x is at t",
         ),
         Mistake(
@@ -721,8 +718,8 @@ DDIM = Lesson(
             "z is multiplied by eta: it is multiplied by σ = eta √β̃_t",
         ),
         Mistake(
-            "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t)",
-            "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t); "
+            "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t, clip)",
+            "x0_hat, eps_hat, _ = predict_x0(predict, schedule, x, t, clip); "
             "eps_hat = predict(x, schedule.times[np.full(len(x), t)])[..., : x.shape[-1]]",
             "eps_hat is the network's answer as it is: where x0_hat was clipped, the noise that "
             "goes "
