@@ -488,7 +488,7 @@ def test_own_learns_from_a_folder_and_goes_on_where_it_was_stopped(call, tmp_pat
 
 PICTURES = {
     "--labels 3 --count 1 --steps 1 --dynamic 0.9": ("offline-digits-grid.png", (64, 64)),
-    "--make denoising --times 25 9 3 --clip inf": ("offline-digits-denoising.png", None),
+    "--make denoising --times 25 9 3 --clip 0": ("offline-digits-denoising.png", None),
     "--labels 3 1 4 --count 2": ("offline-digits-grid.png", (2 * 60 + 4, 3 * 60 + 4)),
     "--make gif --labels 7 --count 2": ("offline-digits-gif.gif", None),
     "--make progressive --labels 0 1 --sampler ancestral": ("offline-digits-progressive.png", None),
@@ -676,7 +676,7 @@ MISUSES = {
     "sample.py RUN --from FILE --inpaint FILE left": "--from or --inpaint, one of them",
     "sample.py RUN --times 7 26": "t from 7 to 26: use 1 to 25",
     "sample.py RUN --times 0": "times of 0: use 1 or more",
-    "sample.py RUN --clip 0": "clip of 0.0: use a number above 0, or inf for none",
+    "sample.py RUN --clip -1": "clip of -1.0: use 0 or more",
     "sample.py RUN --dynamic 2": "dynamic of 2.0: use a number from 0 to 1",
     "own.py": "name your pictures, or --resume with the folder of a run",
     "own.py nowhere": "there is no folder",

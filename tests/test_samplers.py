@@ -384,7 +384,7 @@ def test_settings_that_cannot_be_are_refused(rng):
         ({"variance": "tiny"}, "variance of 'tiny': choose from large, small, learned"),
         ({"steps": 0}, "steps of 0: use 1 or more"),
         ({"times": (5, 0)}, "times of 0: use 1 or more"),
-        ({"clip": 0.0}, "clip of 0.0: use a number above 0, or inf for none"),
+        ({"clip": -1.0}, "clip of -1.0: use 0 or more"),
         ({"dynamic": 1.5}, "dynamic of 1.5: use a number from 0 to 1"),
         ({"guidance": -1.0}, "guidance of -1.0: use 0 or more"),
         ({"guidance": float("nan")}, "guidance of nan"),

@@ -20,7 +20,6 @@ COUNT = Range("1 or more", lambda x: x >= 1)
 FROM_2 = Range("2 or more", lambda x: x >= 2)
 FROM_0 = Range("0 or more", lambda x: 0 <= x < math.inf)
 ABOVE_0 = Range("a number above 0", lambda x: 0 < x < math.inf)
-LIMIT = Range("a number above 0, or inf for none", lambda x: 0 < x)
 SHARE = Range("a number from 0 to 1", lambda x: 0 <= x <= 1)
 BELOW_1 = Range("a share from 0 to below 1", lambda x: 0 <= x < 1)
 

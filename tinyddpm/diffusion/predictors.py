@@ -73,17 +73,17 @@ def ask(predict, schedule, x, t):
 
 
 def clipped(x0_hat, limit=1.0, share=0.0):
-    """x0_hat (N, ...) within the range of images, -limit to limit; inf for no limit.
+    """x0_hat (N, ...) within the range of images, -limit to limit; 0 for no limit.
 
     share      dynamic thresholding, if it is not 0: an image is first divided by so much that this
                share of its numbers is within the limit, and loses contrast rather than detail
     Source     Saharia et al. 2022, arXiv:2205.11487, section 2.3
     """
-    if share and limit < math.inf:
+    if share and limit:
         sizes = abs(x0_hat).reshape(len(x0_hat), -1)
         reached = array_module(x0_hat).quantile(sizes, share, axis=1)
         x0_hat = x0_hat * per_image(limit / reached.clip(limit), x0_hat)
-    return x0_hat.clip(-limit, limit)
+    return x0_hat.clip(-limit, limit) if limit else x0_hat
 
 
 def predict_x0(predict, schedule, x, t, clip=clipped):

@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from functools import partial
 
-from ..config import COUNT, FROM_0, LIMIT, SHARE, check, setting
+from ..config import COUNT, FROM_0, SHARE, check, setting
 from .dpm_solver import dpm_solver, dpm_solver_sde
 from .predictors import clipped
 from .process import VARIANCES
@@ -23,7 +23,7 @@ class SamplingConfig:
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
     times: tuple = setting((), "these of them, not as many as --steps", COUNT)
-    clip: float = setting(1.0, "largest number in a step's estimate; inf for any", LIMIT)
+    clip: float = setting(1.0, "largest number in a step's estimate; 0 for any", FROM_0)
     dynamic: float = setting(0.0, "share of them to be in reach, not clipped: 0.995", SHARE)
 
     def __post_init__(self):
