@@ -23,14 +23,16 @@ half). The first column of the grid is your picture then.
 
 Settings of the training are in the checkpoint; none has to be said again. A picture that is there
 already is left alone: the new one gets a number. Published weights are a folder that the diffusers
-library reads, with config.json and diffusion_pytorch_model.safetensors, such as the repository
-google/ddpm-cifar10-32 of Hugging Face, which has CIFAR-10's by Ho et al. 2020.
+library reads, such as the repository google/ddpm-cifar10-32 of Hugging Face, which has CIFAR-10's
+by Ho et al. 2020. If it has no scheduler's file, say what the network was trained for.
 """
 
 import console  # isort: skip (first, so that Ctrl-C is silent from here on)
 
 import argparse
 import dataclasses
+import math
+import time
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +41,9 @@ from artist import Artist, Given
 
 from tinyddpm import (
     DEVICES,
+    Process,
     SamplingConfig,
+    Schedule,
     add_flags,
     cores,
     device_name,
@@ -65,8 +69,10 @@ def main():
     rows = chosen_labels(trained, arguments)
     given = chosen_picture(trained, arguments)
     path = chosen_path(trained.data, arguments)
-    with trained.predictor(arguments.workers) as eps_model:
-        artist = Artist(trained, eps_model, sampling, rows, arguments.count, arguments.seed, given)
+    rows, count = chosen_count(trained, sampling, rows, arguments)
+    workers = min(arguments.workers, len(rows) * count)  # with one, BLAS takes all cores
+    with trained.predictor(workers) as eps_model:
+        artist = Artist(trained, eps_model, sampling, rows, count, arguments.seed, given)
         picture = getattr(artist, arguments.make)()
     path = arguments.out or free_path(path)
     (save_gif if arguments.make == "gif" else save_picture)(picture, path)
@@ -85,11 +91,20 @@ def parse():
     )
     parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint.npz")
     parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
+    process = parser.add_argument_group(
+        "published weights whose folder does not say it, or wrongly"
+    )
+    process.add_argument("--schedule", choices=("linear", "cosine"), help="noise schedule (linear)")
+    process.add_argument("--predicts", choices=("eps", "x0", "v"), help="what it answers (eps)")
+    process.add_argument("--T", type=int, metavar="N", help="steps of the process (1000)")
+    process.add_argument("--image-size", type=int, metavar="N", help="pixels a side")
     parser.add_argument(
         "--make", choices=MAKES, default="grid", metavar="WHAT", help="what to make (grid)"
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
-    parser.add_argument("--count", type=int, default=8, metavar="N", help="images of each (8)")
+    parser.add_argument(
+        "--count", type=int, metavar="N", help="images of each (8, or fewer if slow)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--from", dest="start", metavar="PICTURE", help="begin with this picture")
     parser.add_argument("--strength", type=float, metavar="N", help="share of time (0.6)")
@@ -108,16 +123,28 @@ def chosen_model(arguments):
     """The Trained model of a run, or of published weights."""
     if bool(arguments.checkpoint) == bool(arguments.weights):
         raise ValueError("name the folder of a run, or --weights with that of published weights")
+    process, size = chosen_process(arguments), arguments.image_size
     if arguments.weights:
         if (Path(arguments.weights) / "checkpoint.npz").exists():
             raise ValueError(f"{arguments.weights} is the folder of a run: leave out --weights")
-        return load_published(arguments.weights)
+        return load_published(arguments.weights, process, size)
+    if process or size is not None:
+        raise ValueError("a run knows its process and size: leave out what --weights may need")
     return load_trained(arguments.checkpoint)
+
+
+def chosen_process(arguments):
+    """The Process that the user says; None if that is left to the folder."""
+    schedule, predicts, T = arguments.schedule, arguments.predicts, arguments.T
+    if schedule is None and predicts is None and T is None:
+        return None
+    make = getattr(Schedule, schedule or "linear")
+    return Process(make(1000 if T is None else T), predicts or "eps")
 
 
 def chosen_sampling(trained, arguments):
     """The SamplingConfig that suits the model, changed by the flags."""
-    default = SamplingConfig(variance=trained.variance)
+    default = SamplingConfig(variance=trained.variance, clip=trained.clip)
     default = dataclasses.replace(default, steps=min(default.steps, trained.schedule.T))
     if not trained.can_guide:
         default = dataclasses.replace(default, guidance=0.0)
@@ -133,7 +160,7 @@ def chosen_sampling(trained, arguments):
 def chosen_labels(trained, arguments):
     """The label of each row of images, a list; None stands for no label."""
     known, names = trained.labels, trained.label_names
-    if arguments.count < 1:
+    if arguments.count is not None and arguments.count < 1:
         raise ValueError(f"count of {arguments.count}: use 1 or more")
     if not known:
         if arguments.labels:
@@ -147,6 +174,24 @@ def chosen_labels(trained, arguments):
             words = ", ".join(number) if len(number) < 30 else "those that it was trained on"
             raise ValueError(f"label {label}: choose from {words}")
     return [number[label] for label in arguments.labels]
+
+
+def chosen_count(trained, sampling, rows, arguments):
+    """The rows of images and how many each has: unless told, as many as two minutes allow."""
+    if trained.step is not None:
+        return rows, arguments.count or 8
+    label = None if rows[0] is None else rows[:1]
+    with trained.predictor() as eps_model:
+        x = trained.xp.zeros((1, *trained.unet.config.image_shape), np.float32)
+        for _ in range(2):  # the first time costs more
+            begin = time.perf_counter()
+            eps_model(x, np.array([trained.schedule.T]), label).sum().item()  # a GPU is waited for
+    seconds = sampling.steps * (time.perf_counter() - begin)
+    print(f"{trained.data}: an image takes about {seconds:.2g} s", flush=True)
+    images = int(max(1, min(64, 120 / seconds)))
+    if label is None and not arguments.count:
+        rows = rows[: math.isqrt(images)]
+    return rows, arguments.count or max(1, images // len(rows))
 
 
 def chosen_picture(trained, arguments):

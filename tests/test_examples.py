@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -517,11 +518,21 @@ PUBLISHED = ROOT / "tests/published"
 def test_sample_draws_with_published_weights(tmp_path):
     few = ["--steps", "3", "--count", "2", "--workers", "2"]
     out, _ = finish(run(tmp_path, "sample.py", "--weights", str(PUBLISHED), *few))
-    assert out == "published, drawn on the CPU: published-grid.png\n"
+    how_long, drawn = out.splitlines()
+    assert re.fullmatch("published: an image takes about [0-9.e-]+ s", how_long)
+    assert drawn == "published, drawn on the CPU: published-grid.png"
     file = PUBLISHED / "diffusion_pytorch_model.safetensors"
     more = ["--sampler", "ancestral", "--variance", "large", "--make", "progressive"]
     out, _ = finish(run(tmp_path, "sample.py", "--weights", str(file), *few, *more))
-    assert out == "published, drawn on the CPU: published-progressive.png\n"
+    assert out.endswith("published, drawn on the CPU: published-progressive.png\n")
+    said = "--schedule cosine --predicts v --T 60 --image-size 4".split()
+    shutil.copytree(PUBLISHED, tmp_path / "alone")
+    (tmp_path / "alone/scheduler_config.json").unlink()
+    alone = ["sample.py", "--weights", str(tmp_path / "alone"), "--steps", "2"]
+    assert "say it (--schedule, --predicts, --T)" in finish(run(tmp_path, *alone), 1)[1]
+    finish(run(tmp_path, *alone, *said, "--count", "3"))
+    with Image.open(tmp_path / "a folder/alone-grid.png") as picture:
+        assert picture.size[0] == 2 * (3 * (2 * 4 + 2) + 2)  # two grey channels, side by side
 
 
 def test_the_same_seed_draws_the_same_picture_on_any_number_of_workers(checkpoint, tmp_path):
@@ -638,6 +649,8 @@ MISUSES = {
     "benchmark.py --rounds 0": "rounds of 0: use 1 or more",
     "likelihood.py RUN --workers 0": "0 workers: use 1 or more",
     "likelihood.py RUN --seed -1": "seed of -1: use 0 or more",
+    "sample.py RUN --predicts v": "a run knows its process and size: leave out",
+    "sample.py RUN --image-size 0": "a run knows its process and size: leave out",
     "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
     "sample.py RUN --labels 10": "label 10: choose from 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",

@@ -64,6 +64,10 @@ CASES = {
     "conv, one pixel": (lambda y: Conv3x3(y, "c", 2, 1), [(1, 1, 1, 2)]),
     "conv, one row": (lambda y: Conv3x3(y, "c", 1, 2), [(1, 1, 4, 1)]),
     "conv, stride 2": (lambda y: Conv3x3(y, "c", 2, 3, stride=2), [(2, 4, 6, 2)]),
+    "conv, stride 2, zeros before": (
+        lambda y: Conv3x3(y, "c", 2, 3, stride=2, before=1),
+        [(2, 4, 6, 2)],
+    ),
     "conv, stride 2 to one pixel": (lambda y: Conv3x3(y, "c", 1, 2, stride=2), [(1, 2, 2, 1)]),
     "attention, 1 head": (lambda y: Attention("a", 3, 1), [(2, 4, 3)] * 3),
     "attention, all heads": (lambda y: Attention("a", 4, 4), [(1, 3, 4)] * 3),
@@ -219,6 +223,10 @@ LINEAR_MAPS = {
     "linear": (lambda y: Linear(y, "l", 5, 7), [(3, 5)]),
     "conv": (lambda y: Conv3x3(y, "c", 3, 4), [(2, 7, 5, 3)]),
     "conv, stride 2": (lambda y: Conv3x3(y, "c", 3, 4, stride=2), [(2, 6, 8, 3)]),
+    "conv, stride 2, zeros before": (
+        lambda y: Conv3x3(y, "c", 3, 4, stride=2, before=1),
+        [(2, 6, 8, 3)],
+    ),
     "upsample": (lambda y: Upsample(), [(2, 3, 5, 2)]),
     "vector to pixels": (lambda y: AddToPixels(), [(2, 3, 1, 4), (2, 4)]),
     "concat": (lambda y: Concat(), [(2, 3, 5, 2), (2, 3, 5, 1)]),

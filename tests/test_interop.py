@@ -1,26 +1,28 @@
 """Published networks give the same answers and the same gradients here, or are refused by name.
 
-tests/published holds a tiny one that the diffusers library wrote, and its answers; how it was made
-is said by make_reference.py beside it. test_interop_diffusers.py asks the library itself.
+tests/published holds a tiny one that the diffusers library wrote, its answers, and those of other
+configurations; how they were made is said by make_reference.py beside them.
+test_interop_diffusers.py asks the library itself.
 """
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from published.configurations import CONFIGURATIONS, question_of, some_of, weight_of
 
 from tinyddpm import (
+    Process,
     Schedule,
     Tape,
-    TrainConfig,
     UNet,
     UNetConfig,
     load_diffusers,
+    load_process,
     load_published,
-    load_scheduler,
-    load_variance,
     read_safetensors,
     save_diffusers,
     write_safetensors,
@@ -32,6 +34,7 @@ TINY = UNetConfig(
     image_size=8, image_channels=2, base=4, multipliers=(1, 1, 2), blocks=1, attention_at=(4,),
     groups=2,
 )  # fmt: skip
+LINEAR = Process(Schedule.linear())
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 
@@ -50,8 +53,7 @@ def assert_same_answers(unet, theta, question, answers, near, folder, near_weigh
     tape = Tape(theta, grad)
     assert distance(unet.forward(x, t + 1, tape), output) < near
     assert distance(unet.backward(d_out, tape), dx) < near
-    save_diffusers(folder, unet, grad.astype(np.float32))  # for the names, and the order of axes
-    ours, _ = read_safetensors(folder / WEIGHTS)
+    ours = named(unet, grad, folder)
     assert ours.keys() == grads.keys() and len(ours) == len(unet.layout.params)
     least = 1e-3 * np.linalg.norm(grad) if x.dtype == np.float32 else 0
     for name, wanted in grads.items():
@@ -59,6 +61,12 @@ def assert_same_answers(unet, theta, question, answers, near, folder, near_weigh
             assert np.abs([ours[name], wanted]).max() < 1e-6 * np.abs(grad).max(), name
         else:
             assert distance(ours[name], wanted, least) < (near_weights or near), name
+
+
+def named(unet, grad, folder):
+    """A gradient's parts by their names in diffusers, and with its order of axes."""
+    save_diffusers(folder, unet, grad.astype(np.float32), LINEAR)
+    return read_safetensors(folder / "unet" / WEIGHTS)[0]
 
 
 def distance(ours, wanted, least=0):
@@ -113,7 +121,12 @@ def test_a_folder_a_pipeline_and_a_file_are_the_same_network(folder):
         TINY,
         UNetConfig(image_size=4, base=4, multipliers=(1,), attention_at=(), groups=1, dropout=0.3),
         UNetConfig(
-            image_size=8, base=8, multipliers=(1, 2, 2), blocks=2, attention_at=(4,), heads=4,
+            image_size=8, base=8, multipliers=(1, 2, 2), blocks=2, attention_at=(4,),
+            head_channels=4, attention_up_at=(8, 2), downsample_padding=1, freq_shift=0, tiny=1e-5,
+        ),
+        UNetConfig(
+            image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), attention_up_at=(),
+            classes=4, joined=2,
         ),
         UNetConfig(
             image_size=8, image_channels=3, base=4, multipliers=(1, 3), attention_at=(8, 4),
@@ -124,21 +137,22 @@ def test_a_folder_a_pipeline_and_a_file_are_the_same_network(folder):
 def test_what_is_saved_is_loaded_and_gives_the_same_bytes(config, rng, tmp_path):
     unet = UNet(config)
     theta = rng.standard_normal(unet.layout.size).astype(np.float32)
-    save_diffusers(tmp_path / "new", unet, theta)
+    save_diffusers(tmp_path / "new", unet, theta, LINEAR)
     loaded, again = load_diffusers(tmp_path / "new")
     assert loaded.config == config and np.array_equal(theta, again)
-    save_diffusers(tmp_path / "twice", loaded, again)
+    save_diffusers(tmp_path / "twice", loaded, again, LINEAR)
     for name in ("config.json", WEIGHTS):
-        assert (tmp_path / "new" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+        one, other = (tmp_path / folder / "unet" / name for folder in ("new", "twice"))
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_what_diffusers_wrote_is_written_again_alike(tmp_path):
     unet, theta = load_diffusers(PUBLISHED)
-    save_diffusers(tmp_path, unet, theta)
-    assert (tmp_path / WEIGHTS).read_bytes() == (PUBLISHED / WEIGHTS).read_bytes()
+    save_diffusers(tmp_path, unet, theta, LINEAR)
+    assert (tmp_path / "unet" / WEIGHTS).read_bytes() == (PUBLISHED / WEIGHTS).read_bytes()
     theirs = json.loads((PUBLISHED / "config.json").read_text())
     del theirs["_diffusers_version"]
-    assert json.loads((tmp_path / "config.json").read_text()) == theirs
+    assert json.loads((tmp_path / "unet/config.json").read_text()) == theirs
 
 
 def test_old_names_and_1x1_kernels_are_understood(folder):
@@ -187,10 +201,6 @@ DAMAGE = {
         lambda arrays: {**arrays, "conv_in.bias": np.zeros((4, 1, 1), np.float32)},
         r"conv_in.bias of float32 \(4, 1, 1\) cannot be conv_in.b",
     ),
-    "a precision": (
-        lambda arrays: {**arrays, NORM: arrays[NORM].astype(np.float16)},
-        rf"{NORM} of float16 \(8,\) cannot be middle.0.attention.norm.gain",
-    ),
     "not a number": (
         lambda arrays: {**arrays, NORM: arrays[NORM] * np.float32("nan")},
         f"{NORM} holds numbers that are not finite",
@@ -208,15 +218,16 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, change, sentence):
 
 UNSUPPORTED = {
     "_class_name": "UNet2DConditionModel", "act_fn": "gelu", "add_attention": False,
-    "attention_head_dim": 8, "attn_norm_num_groups": 4, "block_out_channels": [4, 6, 8],
-    "center_input_sample": True, "class_embed_type": "timestep", "downsample_padding": 1,
-    "downsample_type": "resnet", "dropout": "0.1", "flip_sin_to_cos": True, "freq_shift": 0,
+    "attention_head_dim": 0, "attn_norm_num_groups": 4, "block_out_channels": [4, 6, 8],
+    "center_input_sample": True, "class_embed_type": "timestep", "downsample_padding": 2,
+    "downsample_type": "resnet", "dropout": "0.1", "flip_sin_to_cos": 1, "freq_shift": 2,
+    "dual_cross_attention": True,
     "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "SkipDownBlock2D"],
     "in_channels": 0, "layers_per_block": True, "mid_block_scale_factor": 1.4142,
-    "mid_block_type": None, "norm_eps": 1e-5, "norm_num_groups": None, "num_class_embeds": 10,
-    "num_train_timesteps": 1000, "out_channels": 3, "resnet_time_scale_shift": "scale_shift",
-    "sample_size": [8, 8], "time_embedding_dim": 32, "time_embedding_type": "fourier",
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D", "UpBlock2D"], "upsample_type": "resnet",
+    "mid_block_type": None, "norm_eps": None, "norm_num_groups": None, "num_class_embeds": 1,
+    "out_channels": 3, "resnet_time_scale_shift": "scale_shift",
+    "sample_size": [8, 4], "time_embedding_dim": 32, "time_embedding_type": "fourier",
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"], "upsample_type": "resnet",
 }  # fmt: skip
 
 
@@ -229,14 +240,13 @@ def test_settings_of_another_network_are_refused_by_name(folder, key):
 
 def test_every_key_that_diffusers_writes_is_looked_at():
     keys = json.loads((PUBLISHED / "config.json").read_text()).keys()
-    assert keys - UNSUPPORTED.keys() == {"_diffusers_version"}
+    assert keys - UNSUPPORTED.keys() == {"_diffusers_version", "num_train_timesteps"}
 
 
 DEFAULTS = {
-    "attention_head_dim": "8", "block_out_channels": r"\[224, 448, 672, 896\]",
-    "down_block_types": r"\['DownBlock2D', 'AttnDownBlock2D', .*\]", "downsample_padding": "1",
-    "flip_sin_to_cos": "True", "freq_shift": "0", "norm_eps": "1e-05", "out_channels": "3",
-    "sample_size": "None", "up_block_types": r"\['AttnUpBlock2D', .*\]",
+    "block_out_channels": r"\[224, 448, 672, 896\]", "sample_size": "None", "out_channels": "3",
+    "down_block_types": r"\['DownBlock2D', 'AttnDownBlock2D', .*\]",
+    "up_block_types": r"\['AttnUpBlock2D', .*\]",
 }  # fmt: skip
 
 
@@ -258,9 +268,11 @@ def test_a_key_that_is_not_there_has_the_default_of_diffusers(folder, key, defau
         ({"block_out_channels": [4, 4, 8.0]}, "block_out_channels is "),
         ({"down_block_types": "DownBlock2D"}, "down_block_types is 'DownBlock2D'"),
         ({"down_block_types": [["DownBlock2D"]] * 3}, "down_block_types is "),
-        ({"attention_head_dim": -4}, "attention_head_dim is -4, .* as many heads wherever"),
-        ({"attention_head_dim": 3}, "attention_head_dim is 3"),
-        ({"attention_head_dim": 4}, "attention_head_dim is 4"),  # one head of 4, but two of 8
+        ({"attention_head_dim": -4}, "attention_head_dim is -4, .* from 1 on"),
+        ({"attention_head_dim": 3}, "4 channels cannot be split into 2 groups and heads of 3"),
+        ({"attention_head_dim": 8}, "4 channels cannot be split into 2 groups and heads of 8"),
+        ({"out_channels": 5}, "out_channels is 5, but tinyddpm needs in_channels or fewer"),
+        ({"sample_size": None}, "sample_size is None, .* or say image_size"),
         ({"sample_size": 10}, "halve 10 pixels 2 times, but 5 is odd"),
         ({"norm_num_groups": 3}, "cannot be split into 3 groups"),
         ({"dropout": 1.0}, "dropout of 1.0"),
@@ -288,13 +300,62 @@ def test_what_says_nothing_about_the_network_is_passed_over(folder):
     assert load_diffusers(folder)[0].config == TINY
 
 
-def test_heads_of_one_size_are_understood_where_they_are_as_many_everywhere(rng, tmp_path):
+def test_as_many_heads_everywhere_are_written_as_heads_of_one_size(rng, tmp_path):
     config = UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), heads=4)
     unet = UNet(config)
-    save_diffusers(tmp_path, unet, unet.layout.init(rng))
-    assert json.loads((tmp_path / "config.json").read_text())["attention_head_dim"] == 4
-    change_config(tmp_path, remove=["attention_head_dim"])  # 8 then
-    assert load_diffusers(tmp_path)[0].config.heads == 2
+    save_diffusers(tmp_path, unet, unet.layout.init(rng), LINEAR)
+    assert load_diffusers(tmp_path)[0].config == replace(config, heads=1, head_channels=4)
+    change_config(tmp_path / "unet", remove=["attention_head_dim"])  # 8 then
+    assert load_diffusers(tmp_path)[0].config.heads_of(16) == 2
+
+
+def write_configured(name, folder):
+    """A network of CONFIGURATIONS, as a published folder."""
+    stored, config = np.load(PUBLISHED / "configurations.npz"), dict(CONFIGURATIONS[name])
+    config.pop("image_size", None)
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    shapes = [[int(n) for n in shape.split()] for shape in stored[f"{name}/shapes"]]
+    names = stored[f"{name}/names"].tolist()
+    weights = {weight: weight_of(weight, shape) for weight, shape in zip(names, shapes)}
+    write_safetensors(folder / WEIGHTS, weights, {})
+    return {key: stored[f"{name}/{key}"] for key in ("output", "dx", "sums")}, names
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_what_people_have_gives_the_answers_of_diffusers(name, tmp_path):
+    wanted, names = write_configured(name, tmp_path / "theirs")
+    settings = CONFIGURATIONS[name]
+    unet, theta = load_diffusers(tmp_path / "theirs", settings.get("image_size"))
+    x, t, label, d_out = question_of(settings)
+    for dtype, near in ((np.float32, 2e-5), (np.float64, 1e-9)):
+        grad = np.zeros(theta.shape, dtype)
+        tape = Tape(theta.astype(dtype), grad)
+        output = unet.forward(x.astype(dtype), t + 1, tape, label)
+        dx = unet.backward(d_out.astype(dtype), tape)
+        grads = named(unet, grad, tmp_path / "ours")
+        if settings.get("flip_sin_to_cos", True):
+            first = "time_embedding.linear_1.weight"
+            grads[first] = np.roll(grads[first], grads[first].shape[1] // 2, axis=1)
+        assert sorted(grads) == sorted(names)
+        ours = some_of(output, dx, {name: grads[name] for name in names})
+        assert distance(ours["output"], wanted["output"]) < near
+        assert distance(ours["dx"], wanted["dx"]) < near
+        assert np.abs(ours["sums"] - wanted["sums"]).max() < 1e-5 * np.abs(wanted["sums"]).max()
+
+
+def test_channels_to_be_joined_and_labels_are_asked_for(tmp_path, rng):
+    for name in ("labels joined", "class embeddings"):
+        write_configured(name, tmp_path / name)
+    with pytest.raises(ValueError, match="4 channels are to be joined to each image"):
+        load_published(tmp_path / "labels joined", LINEAR)
+    trained = load_published(tmp_path / "class embeddings", LINEAR)
+    assert trained.labels == (0, 1, 2) and not trained.can_guide
+    with trained.predictor() as eps_model:
+        x = rng.standard_normal((1, 8, 8, 3), np.float32)
+        assert eps_model(x, [5], [2]).shape == x.shape
+        with pytest.raises(ValueError, match="ask with a label"):
+            eps_model(x, [5], None)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"act_fn": 1, "act_fn": 2}', b"\xff{}"])
@@ -306,15 +367,15 @@ def test_a_config_that_is_no_json_object_is_refused_by_name(folder, content):
 
 def test_truncated_foreign_and_absent_files_are_refused_by_name(folder):
     whole = (folder / WEIGHTS).read_bytes()
-    for content in (whole[:-1], whole[:1000], b"PK\x03\x04" + whole, b""):
+    for content in (whole[:-1], whole[:1000], b"GIF" + whole, b""):
         (folder / WEIGHTS).write_bytes(content)
         with pytest.raises(ValueError, match=f"{WEIGHTS} cannot be read as safetensors"):
             load_diffusers(folder)
     for name in (WEIGHTS, "config.json"):
         (folder / name).unlink()
-        with pytest.raises(FileNotFoundError, match=name):
+        with pytest.raises(FileNotFoundError, match=f"there is no {name} in"):
             load_diffusers(folder)
-    for load in (load_diffusers, load_scheduler):
+    for load in (load_diffusers, load_process):
         with pytest.raises(FileNotFoundError, match="there is no .*nowhere: name the folder"):
             load(folder / "nowhere")
 
@@ -322,7 +383,7 @@ def test_truncated_foreign_and_absent_files_are_refused_by_name(folder):
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"classes": 10}, "classes of 10: UNet2DModel has no null label"),
+        ({"joined": 2, "outputs": 2}, "joined of 2 with learned variances"),
         ({"multipliers": (2, 4, 4)}, r"multipliers of \(2, 4, 4\): UNet2DModel begins with 1"),
         (
             {"attention_at": (28,), "heads": 2},
@@ -333,7 +394,7 @@ def test_truncated_foreign_and_absent_files_are_refused_by_name(folder):
 def test_what_diffusers_cannot_be_is_not_written(settings, sentence, rng, tmp_path):
     unet = UNet(UNetConfig(**settings))
     with pytest.raises(ValueError, match=sentence):
-        save_diffusers(tmp_path / "new", unet, unet.layout.init(rng))
+        save_diffusers(tmp_path / "new", unet, unet.layout.init(rng), LINEAR)
     assert not (tmp_path / "new").exists()
 
 
@@ -341,97 +402,5 @@ def test_weights_of_another_size_or_precision_are_not_written(tmp_path):
     unet, theta = load_diffusers(PUBLISHED)
     for wrong in (theta[1:], theta.astype(np.float64), theta[None]):
         with pytest.raises(ValueError, match="give 12,858 numbers of float32"):
-            save_diffusers(tmp_path / "new", unet, wrong)
+            save_diffusers(tmp_path / "new", unet, wrong, LINEAR)
     assert not (tmp_path / "new").exists()
-
-
-def write_scheduler(folder, **values):
-    folder.mkdir(exist_ok=True)
-    (folder / "scheduler_config.json").write_text(json.dumps(values))
-
-
-def test_the_process_is_found_beside_the_network_and_in_its_pipeline(folder):
-    usual = {"T": 1000, "schedule": "linear", "predicts": "eps"}
-    assert load_scheduler(folder) == usual  # there is none: the default
-    write_scheduler(folder.parent / "scheduler", prediction_type="v_prediction")
-    for path in (folder, folder.parent, folder / WEIGHTS):
-        assert load_scheduler(path) == {**usual, "predicts": "v"}
-    write_scheduler(folder.parent, prediction_type="sample")  # a pipeline of few files
-    assert load_scheduler(folder.parent) == {**usual, "predicts": "x0"}
-
-
-@pytest.mark.parametrize(
-    "values, wanted",
-    [
-        ({}, {}),
-        ({"_class_name": "DDIMScheduler", "clip_sample": True, "variance_type": "fixed_large"}, {}),
-        ({"beta_schedule": "squaredcos_cap_v2"}, {"schedule": "cosine"}),
-        ({"beta_schedule": "squaredcos_cap_v2", "num_train_timesteps": 4, "beta_end": 9},
-         {"schedule": "cosine", "T": 4}),
-        ({"num_train_timesteps": 500, "beta_start": 2e-4, "beta_end": 0.04}, {"T": 500}),
-        ({"num_train_timesteps": 300, "beta_start": 1e-4 / 0.3, "beta_end": 0.2 / 3}, {"T": 300}),
-        ({"trained_betas": None, "rescale_betas_zero_snr": False, "num_train_timesteps": 1000}, {}),
-    ],
-)  # fmt: skip
-def test_processes_that_are_ours_are_understood(tmp_path, values, wanted):
-    write_scheduler(tmp_path, **values)
-    process = load_scheduler(tmp_path)
-    assert process == {"T": 1000, "schedule": "linear", "predicts": "eps", **wanted}
-    TrainConfig(**process)
-
-
-@pytest.mark.parametrize(
-    "values, variance",
-    [
-        ({}, "small"),
-        ({"variance_type": "fixed_large"}, "large"),
-        ({"variance_type": "fixed_large_log"}, "large"),
-        ({"variance_type": "fixed_small_log"}, "small"),
-        ({"variance_type": "learned_range"}, "learned"),
-    ],
-)
-def test_the_scheduler_decides_the_variance_of_published_weights(folder, values, variance):
-    assert load_published(folder).variance == "small"  # there is none: a network that learned none
-    write_scheduler(folder.parent, **values)
-    assert load_variance(folder.parent) == (variance if values else None)
-    assert load_published(folder.parent).variance == variance
-
-
-def test_an_unknown_variance_is_refused_by_name(folder):
-    write_scheduler(folder.parent, variance_type="learned")
-    with pytest.raises(ValueError, match="variance_type is 'learned', but tinyddpm needs"):
-        load_variance(folder.parent)
-
-
-@pytest.mark.parametrize(
-    "key, values",
-    [
-        ("_class_name", {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
-        ("beta_schedule", {"beta_schedule": "scaled_linear"}),
-        ("beta_schedule", {"beta_schedule": ["linear"]}),
-        ("prediction_type", {"prediction_type": "flow"}),
-        ("trained_betas", {"trained_betas": [0.1, 0.2]}),
-        ("rescale_betas_zero_snr", {"rescale_betas_zero_snr": True}),
-        ("num_train_timesteps", {"num_train_timesteps": 10**12}),
-        ("num_train_timesteps", {"num_train_timesteps": "1000"}),
-        ("beta_start", {"beta_start": 0.00085}),
-        ("beta_end", {"beta_end": 0.012}),
-        ("beta_end", {"beta_end": None}),
-        ("beta_end", {"beta_end": 10**400}),
-    ],
-)
-def test_processes_that_are_not_ours_are_refused_by_name(tmp_path, key, values):
-    write_scheduler(tmp_path, **values)
-    with pytest.raises(ValueError, match=f"scheduler_config.json: {key} is .*, but tinyddpm needs"):
-        load_scheduler(tmp_path)
-
-
-def test_a_linear_process_of_other_length_has_to_be_scaled_as_ours_is(tmp_path):
-    write_scheduler(tmp_path, num_train_timesteps=500)
-    sentence = "beta_start is not there, which means 0.0001 to diffusers, but tinyddpm needs 0.0002"
-    with pytest.raises(ValueError, match=f"{sentence} for 500 steps"):
-        load_scheduler(tmp_path)
-    assert np.isclose(Schedule.linear(500).beta[1], 0.0002)
-    write_scheduler(tmp_path, num_train_timesteps=20)
-    with pytest.raises(ValueError, match="scheduler_config.json: a linear schedule of 20 steps"):
-        load_scheduler(tmp_path)

@@ -34,6 +34,9 @@ CASES = test_fast.CASES | {
     "conv, more channels than a warp": (lambda k, y: k.Conv3x3(y, "c", 70, 5), [(1, 3, 4, 70)]),
     "conv, fewer channels behind it": (lambda k, y: k.Conv3x3(y, "c", 9, 8), [(3, 20, 20, 9)]),
     "conv, stride 2": (lambda k, y: k.Conv3x3(y, "c", 40, 3, stride=2), [(3, 4, 6, 40)]),
+    "conv, stride 2, zeros before": (
+        lambda k, y: k.Conv3x3(y, "c", 40, 3, 2, before=1), [(3, 4, 6, 40)],
+    ),
     "conv, stride 2 to one pixel": (lambda k, y: k.Conv3x3(y, "c", 1, 2, 2), [(1, 2, 2, 1)]),
     "group norm, groups of 12": (lambda k, y: k.GroupNorm(y, "n", 24, 2), [(2, 3, 5, 24)]),
     "group norm, large groups": (lambda k, y: k.GroupNorm(y, "n", 300, 1), [(1, 2, 2, 300)]),

@@ -147,7 +147,7 @@ BROKEN = {
     ),
     "another key": (packed(changed("b", strides=[1])), "'b' should have dtype, shape"),
     "whole numbers": (packed(changed("a", dtype="I32")), "the dtype of 'a' is 'I32'"),
-    "bfloat16": (packed(changed("b", dtype="BF16")), "'BF16': choose from F16, F32, F64"),
+    "8 bits": (packed(changed("b", dtype="F8_E4M3")), "choose from F16, F32, F64, BF16"),
     "a list of a dtype": (packed(changed("b", dtype=["F32"])), r"dtype of 'b' is \['F32'\]"),
     "a shape that is a number": (packed(changed("a", shape=1)), "shape and data_offsets of 'a'"),
     "a truth value": (packed(changed("a", shape=[True])), "shape and data_offsets of 'a'"),

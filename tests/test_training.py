@@ -265,6 +265,27 @@ def test_drawing_pictures_does_not_change_the_training(finished, tmp_path):
     assert np.array_equal(run.theta, finished.theta) and np.array_equal(run.ema, finished.ema)
 
 
+def test_settings_of_published_networks_are_trained_too(tmp_path):
+    config = replace(
+        UNET, attention_at=(4,), attention_up_at=(8,), head_channels=2, downsample_padding=1,
+        freq_shift=0, tiny=1e-5,
+    )  # fmt: skip
+    train(run := Run.start(config, replace(CONFIG, steps=2), stripes(), tmp_path / "run"))
+    assert load_trained(run.folder).unet.config == config
+    with pytest.raises(ValueError, match=r"stripes has images of shape .*, but the U-Net is for "):
+        Run.check(replace(config, joined=2), CONFIG, stripes())
+
+
+def test_a_checkpoint_from_before_these_settings_means_what_it_meant(finished, tmp_path):
+    arrays, meta = load_checkpoint(finished.folder / "checkpoint.npz")
+    new = ("attention_up_at", "downsample_padding", "freq_shift", "head_channels", "joined", "tiny")
+    for name in new:
+        del meta["unet"][name]
+    save_checkpoint(tmp_path / "checkpoint.npz", arrays, meta)
+    assert load_trained(tmp_path).unet.config == UNET
+    assert (UNET.downsample_padding, UNET.freq_shift, UNET.tiny) == (0, 1, 1e-6)
+
+
 def test_the_seed_changes_the_run(finished, tmp_path):
     run = start(tmp_path / "run", seed=1)
     train(run)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tinyddpm import Adam, Schedule, Tape, UNet, UNetConfig, q_sample, simple_loss
+from tinyddpm import Adam, Schedule, Sinusoid, Tape, UNet, UNetConfig, q_sample, simple_loss
 from tinyddpm.nn.layers import Conv3x3
 
 
@@ -26,12 +26,13 @@ def test_the_papers_network_has_35746307_parameters_in_328_arrays():
     }  # fmt: skip
 
 
-def test_padding_of_stride_2_is_at_the_bottom_and_the_right(layout, rng):
-    conv = Conv3x3(layout, "c", 1, 1, stride=2)
+@pytest.mark.parametrize("before", [0, 1])
+def test_padding_of_stride_2_is_at_the_bottom_and_the_right_or_all_around(before, layout, rng):
+    conv = Conv3x3(layout, "c", 1, 1, stride=2, before=before)
     x, theta = rng.standard_normal((1, 4, 4, 1)), np.zeros(layout.size)
     conv.W.of(theta)[...] = rng.standard_normal((3, 3, 1, 1))
     y = conv.forward(x, Tape(theta))[0, :, :, 0]
-    W, padded = conv.W.of(theta)[:, :, 0, 0], np.pad(x[0, :, :, 0], (0, 1))
+    W, padded = conv.W.of(theta)[:, :, 0, 0], np.pad(x[0, :, :, 0], (before, 1))
     for i in range(2):
         for j in range(2):
             assert np.isclose(y[i, j], (padded[2 * i : 2 * i + 3, 2 * j : 2 * j + 3] * W).sum())
@@ -55,6 +56,14 @@ def test_convolution_equals_the_naive_loops(layout, rng):
     [
         ({"groups": 3}, "16 channels cannot be split into 3 groups"),
         ({"heads": 5}, "and 5 heads"),
+        ({"head_channels": 24}, "32 channels cannot be split into 8 groups and heads of 24"),
+        ({"head_channels": 8, "heads": 2}, "2 heads of 8 channels: set one of both"),
+        ({"attention_up_at": (8,)}, r"attention at 8 pixels, but levels have \[28, 14, 7\]"),
+        ({"attention_up_at": (0, 7)}, "attention at 0 pixels"),
+        ({"downsample_padding": 2}, "downsample_padding of 2: use 0 or 1"),
+        ({"freq_shift": -1}, "freq_shift of -1: use 0 or 1"),
+        ({"tiny": 0.0}, "tiny of 0.0: use a number above 0"),
+        ({"joined": -1}, "joined of -1: use 0 or more"),
         ({"image_size": 30}, "halve 30 pixels 2 times, but 15 is odd"),
         ({"attention_at": (8,)}, r"attention at 8 pixels, but levels have \[28, 14, 7\]"),
         ({"multipliers": ()}, r"multipliers of \(\): give one for each level"),
@@ -87,6 +96,37 @@ def test_images_and_labels_that_do_not_fit_are_refused(rng):
 def test_layers_refuse_what_they_cannot_split(layout):
     with pytest.raises(ValueError, match="odd: 5×6 pixels cannot be halved"):
         Conv3x3(layout, "odd", 1, 1, stride=2).forward(np.zeros((1, 5, 6, 1)), Tape(np.zeros(10)))
+
+
+def test_heads_of_one_size_are_as_many_as_fit_where_attention_is():
+    config = UNetConfig(
+        base=8, multipliers=(1, 2, 3), attention_at=(14,), attention_up_at=(), head_channels=8
+    )
+    assert config.attended == {16, 24} and [config.heads_of(c) for c in (16, 24)] == [2, 3]
+    params = {param.name for param in UNet(config).layout.params}
+    assert "down1.0.attention.q.W" in params and "up1.0.attention.q.W" not in params
+    assert replace(config, attention_up_at=(28,)).attended == {8, 16, 24}
+    assert replace(config, attention_up_at=(0,)).up_attention == (14,)
+    replace(config, head_channels=16, multipliers=(1, 2, 4))  # 8 channels have no attention
+
+
+def test_frequencies_end_at_one_in_10000_or_above():
+    for shift, last in ((1, 1e-4), (0, 10000**-0.75)):
+        y = Sinusoid(8, shift).forward(np.array([1 + 1]), Tape(np.zeros(0)))
+        assert np.isclose(y[0, 3], np.sin(last)) and np.isclose(y[0, 0], np.sin(1))
+
+
+def test_channels_that_are_joined_are_seen_and_not_answered(rng):
+    unet = UNet(
+        UNetConfig(image_size=4, base=4, multipliers=(1,), attention_at=(), groups=2, joined=2)
+    )
+    theta = rng.standard_normal(unet.layout.size)
+    x = rng.standard_normal((2, 4, 4, 3))
+    answer = unet.forward(x, [1, 2], Tape(theta))
+    assert answer.shape == (2, 4, 4, 1)
+    assert not np.allclose(answer, unet.forward(x * [1, 1, 2], [1, 2], Tape(theta)))
+    with pytest.raises(ValueError, match=r"this U-Net wants \(N, 4, 4, 3\)"):
+        unet.forward(x[..., :1], [1, 2], Tape(theta))
 
 
 SMALL = UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), groups=4, classes=4)

@@ -45,13 +45,13 @@ from .evaluation.inception import Inception, load_inception
 from .evaluation.judge import classifier_judge
 from .evaluation.neighbours import nearest, nearest_of_looks, precision_and_recall
 from .evaluation.spectrum import power_spectrum, spectral_excess
-from .evaluation.torch_file import read_torch
 from .files import atomic_write, free_path
 from .interop import (
+    Process,
     load_diffusers,
-    load_scheduler,
-    load_variance,
+    load_process,
     read_safetensors,
+    read_torch,
     save_diffusers,
     write_safetensors,
 )
@@ -75,7 +75,8 @@ from .nn.layers import (
 )
 from .nn.optim import clip_by_norm, learning_rate
 from .nn.tape import Layout, Param, Tape
-from .nn.unet import UNet, UNetConfig
+from .nn.unet import UNet
+from .nn.unet_config import UNetConfig
 from .pictures.diagram import unet_diagram
 from .pictures.gallery import denoising_strip, moving_picture
 from .pictures.grids import (
@@ -108,11 +109,11 @@ __all__ = [
     "image_grid", "Inception", "inception_score", "inpaint", "keep", "kernel_distance",
     "labelled_grid", "Layout", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
     "load_dataset", "load_diffusers", "load_folder", "load_inception", "load_mnist", "load_own",
-    "load_published", "load_scheduler", "load_trained", "load_variance", "log_variance",
+    "load_process", "load_published", "load_trained", "log_variance",
     "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
     "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits",
     "over_ranks", "Param", "picture_format", "posterior_mean", "power_spectrum",
-    "precision_and_recall", "predictor", "prior_bits", "Progress", "q_sample",
+    "precision_and_recall", "predictor", "prior_bits", "Process", "Progress", "q_sample",
     "random_generator", "rate_distortion", "read_picture", "read_safetensors", "read_torch",
     "Run", "SafeStream", "sample", "sampler", "SamplingConfig", "save_checkpoint",
     "save_diffusers", "save_gif", "save_picture", "Schedule", "sdedit", "SiLU", "simple_loss",

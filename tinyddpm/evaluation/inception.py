@@ -19,9 +19,9 @@ from ..data.cache import data_folder
 from ..data.download import DataUnavailable, fetch
 from ..device import array_module
 from ..files import atomic_write
+from ..interop.torch_file import read_torch
 from ..progress import Progress
 from .convolution import convolve, pool, resize
-from .torch_file import read_torch
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"

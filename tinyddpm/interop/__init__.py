@@ -1,4 +1,7 @@
 """Published weights in and out: the folders of the diffusers library, which is not needed."""
 
+from .folders import name_of
+from .process import Process
 from .safetensors import read_safetensors, write_safetensors
-from .weights import load_diffusers, load_scheduler, load_variance, save_diffusers
+from .torch_file import read_torch
+from .weights import load_diffusers, load_process, save_diffusers

@@ -17,7 +17,8 @@ import numpy as np
 
 from ..files import atomic_write
 
-DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+WRITTEN = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+DTYPES = {**WRITTEN, "BF16": np.dtype("<u2")}  # bfloat16 is the upper half of a float32
 LONGEST_HEADER = 100_000_000  # bytes
 
 
@@ -25,7 +26,7 @@ def read_safetensors(path):
     """The arrays {name: array} and the metadata {text: text} of a file.
 
     Everything that the header says is checked against the file's size before room is made for it.
-    There are no checksums: damaged numbers are not noticed.
+    There are no checksums: damaged numbers are not noticed. What is bfloat16 becomes float32.
     Raises     OSError if it cannot be opened; ValueError that names the file if it is damaged, or
                holds other numbers than floats of 16, 32 or 64 bits
     """
@@ -48,7 +49,7 @@ def write_safetensors(path, arrays, metadata):
     _check_metadata(metadata)
     header, size = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}, 0
     names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
-    codes = {dtype: code for code, dtype in DTYPES.items()}
+    codes = {dtype: code for code, dtype in WRITTEN.items()}
     for name in names:
         array = arrays[name]
         if name == "__metadata__" or array.dtype not in codes:
@@ -70,7 +71,9 @@ def write_safetensors(path, arrays, metadata):
 def read_json(text):
     """The JSON object in some bytes; ValueError for anything else, or if a name comes twice."""
     try:
-        value = json.loads(text.decode(), object_pairs_hook=_named_once, parse_constant=_no_number)
+        value = json.loads(
+            text.decode("utf-8-sig"), object_pairs_hook=_named_once, parse_constant=_no_number
+        )
         json.dumps(value, ensure_ascii=False).encode()  # fails on half a character, such as \ud800
     except RecursionError:
         raise ValueError("its JSON is nested too deeply") from None
@@ -128,9 +131,15 @@ def _read_arrays(file, header, size):
         raise ValueError(f"its arrays have {position:,} bytes, but {size:,} follow the header")
     arrays = {}
     for name in names:
-        dtype, shape = DTYPES[header[name]["dtype"]], header[name]["shape"]
-        arrays[name] = np.fromfile(file, dtype, math.prod(shape)).reshape(shape)
+        code, shape = header[name]["dtype"], header[name]["shape"]
+        numbers = np.fromfile(file, DTYPES[code], math.prod(shape)).reshape(shape)
+        arrays[name] = from_bfloat16(numbers) if code == "BF16" else numbers
     return arrays
+
+
+def from_bfloat16(numbers):
+    """The float32 numbers of which these, of uint16, are the upper halves."""
+    return (numbers.astype(np.uint32) << 16).view(np.float32)
 
 
 def _check_entry(name, entry):

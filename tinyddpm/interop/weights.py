@@ -1,26 +1,36 @@
 """Published weights in and out: the folders that the diffusers library writes and reads.
 
-config.json says what the network is, diffusion_pytorch_model.safetensors holds its weights. The
-library itself is not needed. Its time steps count from 0: our t is theirs + 1.
+The library itself is not needed. Its time steps count from 0: our t is theirs + 1.
 """
 
 import json
 import re
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from ..files import atomic_write
 from ..nn.unet import UNet
-from .safetensors import read_json, read_safetensors, write_safetensors
-from .settings import read_process, read_unet_config, read_variance, write_unet_config
+from .folders import (
+    CONFIG,
+    SCHEDULER,
+    WEIGHTS,
+    naming,
+    network_folder,
+    read_settings,
+    read_weights,
+    scheduler_file,
+)
+from .process import read_process, write_process
+from .safetensors import write_safetensors
+from .settings import read_unet_config, write_unet_config
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+TABLE = "class_embedding.weight"
 
 # Our names of weights and theirs, piece by piece; the rest of a name is the same in both.
 NAMES = (
     (r"^condition\.linear", "time_embedding.linear_"),
+    (r"^condition\.label\.table", TABLE),
     (r"^norm_out", "conv_norm_out"),
     (r"^middle", "mid_block"),
     (r"^(down|up)(\d+)", r"\1_blocks.\2"),
@@ -38,85 +48,68 @@ NAMES = (
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
-def load_diffusers(path):
+def load_diffusers(path, image_size=None):
     """A published network: (unet, theta), its UNet and its float32 weights.
 
-    path       a folder with config.json and the weights, a pipeline's folder with these in unet/,
-               or the file of the weights, with config.json beside it
-    Raises     OSError if a file cannot be opened; ValueError that names the file, and the setting
-               or weight in it, if it is damaged or no network that ours can be
+    The weights may be in safetensors or .bin files, in half precision, in several parts. Where the
+    file wants cosines before sines, the rows of the first matrix are exchanged in their place.
+
+    path           a folder with config.json and the weights, a pipeline's folder with these in
+                   unet/, a folder of the hub's cache, or the file of the weights (or of their
+                   index) with config.json beside it
+    image_size     pixels a side, if the file says none or others are wanted
+    Raises         OSError if a file cannot be opened; ValueError that names the file, and the
+                   setting or weight in it, if it is damaged or no network that ours can be
     """
-    folder = _unet_folder(path)
-    with _naming(folder / "config.json") as file:
-        config = read_unet_config(read_json(file.read_bytes()))
-    file = Path(path) if Path(path).is_file() else folder / WEIGHTS
-    arrays, _ = read_safetensors(file)
-    with _naming(file):
-        return _filled(config, arrays)
+    file = network_folder(path) / CONFIG
+    given = read_settings(file)
+    with naming(file):
+        config = read_unet_config(given, image_size)
+    arrays, file = read_weights(path)
+    with naming(file):
+        unet, theta = _filled(config, arrays)
+    if given.get("flip_sin_to_cos", True):
+        W = unet.condition.linear1.W.of(theta)
+        W[...] = np.roll(W, len(W) // 2, axis=0)
+    return unet, theta
 
 
-def save_diffusers(path, unet, theta):
-    """Write a folder that load_diffusers and diffusers' UNet2DModel.from_pretrained can load.
+def save_diffusers(path, unet, theta, process):
+    """Write a folder that load_diffusers and diffusers' DDPMPipeline.from_pretrained can load.
 
+    process    the `Process` that the network was trained for
     Raises     ValueError if UNet2DModel cannot be this U-Net, or theta is not its float32 weights;
                OSError if it cannot be written
     """
     size = unet.layout.size
     if theta.shape != (size,) or theta.dtype != np.float32:
         raise ValueError(f"theta of {theta.dtype} {theta.shape}: give {size:,} numbers of float32")
-    config = json.dumps(write_unet_config(unet.config), indent=2, sort_keys=True)
+    config, scheduler = write_unet_config(unet.config), write_process(process)
     arrays = {name: _theirs(param.of(theta), name) for name, param in _named(unet).items()}
-    write_safetensors(Path(path) / WEIGHTS, arrays, {"format": "pt"})
-    with atomic_write(Path(path) / "config.json") as file:
-        file.write((config + "\n").encode())
-
-
-def load_scheduler(path):
-    """The process that a published network was trained for: T, schedule, predicts of TrainConfig.
-
-    path       as for load_diffusers; scheduler_config.json lies in that folder or in scheduler/.
-               Without one it is what diffusers takes by default: 1000 linear steps, eps
-    Raises     OSError or ValueError as load_diffusers does
-    """
-    return _of_scheduler(path, read_process)
-
-
-def load_variance(path):
-    """The variance with which a published network is sampled: "small", "large", "learned" or None.
-
-    None if its scheduler_config.json says none; path and Raises as for load_scheduler
-    """
-    return _of_scheduler(path, read_variance)
-
-
-def _of_scheduler(path, read):
-    """What `read` makes of the scheduler_config.json of a published network, or of none."""
-    folder = _unet_folder(path)
-    home = folder.parent if folder.name == "unet" else folder
-    for place in (home, home / "scheduler"):
-        if (place / "scheduler_config.json").exists():
-            with _naming(place / "scheduler_config.json") as file:
-                return read(read_json(file.read_bytes()))
-    return read({})
-
-
-def _unet_folder(path):
-    """The folder of config.json; FileNotFoundError if there is nothing at `path`."""
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: name the folder of a published network")
-    if path.is_file():
-        return path.parent
-    return path / "unet" if (path / "unet").is_dir() else path
+    write_safetensors(path / "unet" / WEIGHTS, arrays, {"format": "pt"})
+    _write_json(path / "unet" / CONFIG, config)
+    _write_json(path / "scheduler" / SCHEDULER, scheduler)
+    parts = {"unet": config["_class_name"], "scheduler": scheduler["_class_name"]}
+    index = {name: ["diffusers", part] for name, part in parts.items()}
+    _write_json(path / "model_index.json", {"_class_name": "DDPMPipeline", **index})
 
 
-@contextmanager
-def _naming(file):
-    """What is wrong inside is said with the name of the file in front."""
-    try:
-        yield file
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+def load_process(path):
+    """The `Process` that a published network was trained for, of its scheduler_config.json.
+
+    path       as for load_diffusers; the file lies in that folder, or in scheduler/
+    Raises     FileNotFoundError if there is none; OSError or ValueError as load_diffusers does
+    """
+    file = scheduler_file(path)
+    values = read_settings(file)
+    with naming(file):
+        return read_process(values)
+
+
+def _write_json(path, values):
+    with atomic_write(path) as file:
+        file.write((json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _named(unet):
@@ -144,8 +137,8 @@ def _filled(config, arrays):
             raise ValueError(f"{name} has no place in the network of config.json")
         if new in found:
             raise ValueError(f"{new} comes twice: by its new name and by an old one")
-        found[new] = _ours(array)
-        if array.dtype != np.float32 or found[new].shape != params[new].shape:
+        found[new] = _ours(array, new)
+        if array.dtype.kind != "f" or found[new].shape != params[new].shape:
             raise ValueError(
                 f"{name} of {array.dtype} {array.shape} cannot be {params[new].name}, "
                 f"which is of float32 {params[new].shape}"
@@ -161,11 +154,13 @@ def _filled(config, arrays):
     return unet, theta
 
 
-def _ours(array):
+def _ours(array, name):
     """A weight with our order of axes: a matrix is (in, out) here, a kernel (3, 3, in, out).
 
-    A 1×1 kernel is a matrix.
+    A 1×1 kernel is a matrix; a table of labels is the same in both.
     """
+    if name == TABLE:
+        return array
     if array.shape[2:] == (1, 1):
         array = array[:, :, 0, 0]
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
@@ -176,6 +171,8 @@ def _theirs(array, name):
 
     Only the ways past residual blocks are 1×1 kernels there.
     """
+    if name == TABLE:
+        return array
     if "conv_shortcut" in name and array.ndim == 2:
         array = array[None, None]
     return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T

@@ -30,12 +30,12 @@ class ResBlock:
     Source     He et al. 2015; Ho et al. 2020, appendix B
     """
 
-    def __init__(self, layout, name, c_in, c_out, n_emb, groups, dropout=0.0):
-        self.norm1 = NormSiLU(GroupNorm(layout, f"{name}.norm1", c_in, groups))
+    def __init__(self, layout, name, c_in, c_out, n_emb, groups, dropout=0.0, tiny=1e-6):
+        self.norm1 = NormSiLU(GroupNorm(layout, f"{name}.norm1", c_in, groups, tiny))
         self.conv1 = Conv3x3(layout, f"{name}.conv1", c_in, c_out)
         self.shift = Linear(layout, f"{name}.shift", n_emb, c_out)
         self.add = AddToPixels()
-        self.norm2 = NormSiLU(GroupNorm(layout, f"{name}.norm2", c_out, groups))
+        self.norm2 = NormSiLU(GroupNorm(layout, f"{name}.norm2", c_out, groups, tiny))
         self.dropout = Dropout(dropout)
         self.conv2 = Conv3x3(layout, f"{name}.conv2", c_out, c_out, scale=NEARLY_ZERO)
         self.skip = Identity() if c_in == c_out else Linear(layout, f"{name}.skip", c_in, c_out)
@@ -74,8 +74,8 @@ class AttentionBlock:
     Source     Ho et al. 2020, appendix B and code
     """
 
-    def __init__(self, layout, name, channels, groups, heads=1):
-        self.norm = GroupNorm(layout, f"{name}.norm", channels, groups)
+    def __init__(self, layout, name, channels, groups, heads=1, tiny=1e-6):
+        self.norm = GroupNorm(layout, f"{name}.norm", channels, groups, tiny)
         self.q = Linear(layout, f"{name}.q", channels, channels)
         self.k = Linear(layout, f"{name}.k", channels, channels)
         self.v = Linear(layout, f"{name}.v", channels, channels)
@@ -110,12 +110,13 @@ class Stage:
 
     def __init__(self, layout, name, c_in, c_out, n_emb, config, attention):
         self.res = ResBlock(
-            layout, f"{name}.res", c_in, c_out, n_emb, config.groups, config.dropout
+            layout, f"{name}.res", c_in, c_out, n_emb, config.groups, config.dropout, config.tiny
         )
         self.attention = None
         if attention:
+            heads = config.heads_of(c_out)
             self.attention = AttentionBlock(
-                layout, f"{name}.attention", c_out, config.groups, config.heads
+                layout, f"{name}.attention", c_out, config.groups, heads, config.tiny
             )
 
     def forward(self, x, emb, tape):

@@ -14,8 +14,8 @@ class Condition:
     Source     Ho et al. 2020, appendix B; the label as in Nichol & Dhariwal 2021's code
     """
 
-    def __init__(self, layout, name, n_sinusoid, n_emb, classes):
-        self.sinusoid = Sinusoid(n_sinusoid)
+    def __init__(self, layout, name, n_sinusoid, n_emb, classes, shift=1):
+        self.sinusoid = Sinusoid(n_sinusoid, shift)
         self.linear1 = Linear(layout, f"{name}.linear1", n_sinusoid, n_emb)
         self.silu1 = SiLU()
         self.linear2 = Linear(layout, f"{name}.linear2", n_emb, n_emb)

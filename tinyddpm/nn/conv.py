@@ -11,7 +11,8 @@ class Conv3x3:
 
         y = Σ_i rows_i(x) W_i + b       x (N, H, W, C)   W (3, 3, C, D)   b (D,)   y (N, H', W', D)
         stride 1: H' = H; a border of one zero on every side
-        stride 2: H' = H / 2; zeros only at the bottom and at the right
+        stride 2: H' = H / 2; zeros only at the bottom and at the right, or, with before = 1, only
+        at the top and at the left: of a border all around, the last zeros have no patch
 
     rows_i(x) (N·H'·W', 3 C) is row i = 0, 1, 2 of every patch: three pixels side by side. Nine
     products with single pixels would be small ones; one product with whole patches would need nine
@@ -23,12 +24,12 @@ class Conv3x3:
                for each pixel instead, and the same sum has the kernel turned by 180 degrees
     Keeps      x; the rows, each three times its size, are cut again when they are needed
     Raises     ValueError for stride 2 if H or W is odd
-    Source     padding of stride 2 as in Ho et al. 2020's code
+    Source     stride 2 with before = 0 as in Ho et al. 2020's code
     """
 
-    def __init__(self, layout, name, c_in, c_out, stride=1, scale=1.0):
+    def __init__(self, layout, name, c_in, c_out, stride=1, scale=1.0, before=0):
         self.name, self.stride = name, stride
-        self.before = 1 if stride == 1 else 0  # zeros at the top and the left
+        self.before = 1 if stride == 1 else before  # zeros at the top and the left
         self.W = layout.add(f"{name}.W", (3, 3, c_in, c_out), partial(glorot, scale=scale))
         self.b = layout.add(f"{name}.b", (c_out,), zeros)
 

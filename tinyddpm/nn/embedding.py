@@ -10,23 +10,24 @@ class Sinusoid:
     """The time step as sines and cosines of falling frequency; it has no weights.
 
         y = [sin(f_0 (t - 1)), ..., cos(f_0 (t - 1)), ...]     t (N,) in 1..T   y (N, dim)
-        f_i = 10000^(-i / (dim/2 - 1))                         i = 0 .. dim/2 - 1
+        f_i = 10000^(-i / (dim/2 - shift))                     i = 0 .. dim/2 - 1
 
-    t - 1, because published weights were trained with time steps from 0.
+    t - 1, because published weights were trained with time steps from 0. With shift 1 the last
+    frequency is 1/10000, with 0, as Vaswani et al. have it, a little more.
     Backward   none: t is not a variable
     Raises     ValueError if dim is odd or less than 4
-    Source     Vaswani et al. 2017, section 3.5; order and frequencies as in Ho et al. 2020's code
+    Source     Vaswani et al. 2017, section 3.5; order and shift 1 as in Ho et al. 2020's code
     """
 
-    def __init__(self, dim):
+    def __init__(self, dim, shift=1):
         if dim % 2 or dim < 4:
             raise ValueError(f"a sinusoid of {dim} numbers: use an even number from 4 on")
-        self.dim = dim
+        self.dim, self.shift = dim, shift
 
     def forward(self, t, tape):
         xp = array_module(tape.theta)
         half = self.dim // 2
-        frequency = xp.exp(xp.arange(half) * (-math.log(10000) / (half - 1)))
+        frequency = xp.exp(xp.arange(half) * (-math.log(10000) / (half - self.shift)))
         angle = (xp.asarray(t) - 1)[:, None] * frequency  # (N, dim/2), float64: angles are large
         return xp.concatenate([xp.sin(angle), xp.cos(angle)], axis=1).astype(tape.theta.dtype)
 

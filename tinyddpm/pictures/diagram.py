@@ -59,8 +59,8 @@ def unet_diagram(config):
 def unet_boxes(config):
     """The Boxes of a UNetConfig in the order of the forward pass; see `UNet`."""
 
-    def block(level, channels, **skip):
-        kind = "attention" if config.sizes[level] in config.attention_at else "block"
+    def block(level, channels, attends, **skip):
+        kind = "attention" if config.sizes[level] in attends else "block"
         return Box(kind, level, str(channels), **skip)
 
     last = len(config.sizes) - 1
@@ -69,14 +69,14 @@ def unet_boxes(config):
         if level:
             yield Box("conv", level, "1/2", sends=True)
         for _ in range(config.blocks):
-            yield block(level, channels, sends=True)
+            yield block(level, channels, config.attention_at, sends=True)
     yield Box("attention", last, str(config.channels[last]))
     yield Box("block", last, str(config.channels[last]))
     for level, channels in reversed(list(enumerate(config.channels))):
         if level < last:
             yield Box("conv", level, "x2")
         for _ in range(config.blocks + 1):
-            yield block(level, channels, receives=True)
+            yield block(level, channels, config.up_attention, receives=True)
     yield Box("conv", 0, "out")
 
 

@@ -17,7 +17,8 @@ from ..diffusion.variational import LOSSES
 from ..doors import finite
 from ..files import atomic_write
 from ..nn.layers import Adam
-from ..nn.unet import UNet, UNetConfig
+from ..nn.unet import UNet
+from ..nn.unet_config import UNetConfig
 from ..randomness import generator
 from .log import Log
 
@@ -79,7 +80,7 @@ class Run:
     @staticmethod
     def check(unet_config, config, dataset):
         """The data set, its labels int64; ValueError if this network cannot learn from it."""
-        shape, classes = unet_config.image_shape, unet_config.classes
+        shape, classes = unet_config.input_shape, unet_config.classes
         dataset = check_dataset(dataset, shape, classes, config.batch)
         outputs = 1 if config.loss == "simple" else 2
         if unet_config.outputs != outputs:

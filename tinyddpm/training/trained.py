@@ -11,8 +11,9 @@ from .. import doors
 from ..config import from_dict
 from ..device import array_module, module_for
 from ..diffusion.schedule import SCHEDULES, Schedule
-from ..interop import load_diffusers, load_scheduler, load_variance
-from ..nn.unet import UNet, UNetConfig
+from ..interop import load_diffusers, load_process, name_of
+from ..nn.unet import UNet
+from ..nn.unet_config import UNetConfig
 from ..ranks import keep
 from ..workers import Workers
 from .denoiser import Denoiser
@@ -27,6 +28,7 @@ class Trained(NamedTuple):
     data, step     the name of what it has learnt, and how long, if that is known
     variance       the variances that suit it: see `log_variance`
     labels         those that it has learnt; there are more rows in the U-Net's table
+    clip           the largest number of a step's estimate that suits it: see `SamplingConfig`
     """
 
     unet: UNet
@@ -38,6 +40,7 @@ class Trained(NamedTuple):
     variance: str
     labels: tuple = ()
     label_names: tuple = ()
+    clip: float = 1.0
 
     @property
     def xp(self):
@@ -86,20 +89,29 @@ class Trained(NamedTuple):
         return x_t, t, label
 
 
-def load_published(path):
-    """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_scheduler`.
+def load_published(path, process=None, image_size=None):
+    """The `Trained` model in a folder that diffusers wrote: see `load_diffusers`, `load_process`.
 
     It is called as its folder is; nobody knows after how many steps, so `step` is None. Its
-    variances are those of the scheduler's file, or learned if it has any.
+    variances are those of its process, or learned if it has any. With class embeddings it is asked
+    with a label, because nobody knows whether the last of them stands for none.
+
+    process    a `Process` in place of that in the folder
+    Raises     as `load_diffusers` and `load_process`; ValueError for channels to be joined
     """
-    unet, theta = load_diffusers(path)
+    process = process or load_process(path)
+    unet, theta = load_diffusers(path, image_size)
+    if unet.config.joined:
+        raise ValueError(
+            f"{path}: {unet.config.joined} channels are to be joined to each image, and only its "
+            "authors know which; use load_diffusers, and join them in a predict of your own"
+        )
     loss = "simple" if unet.config.outputs == 1 else "hybrid"
-    config = TrainConfig(**load_scheduler(path), loss=loss)
-    folder = Path(path).resolve()
-    name = folder.parent.name if folder.is_file() else folder.name
-    variance = load_variance(path) or TRAINED_FOR[loss]
-    schedule = SCHEDULES[config.schedule](config.T)
-    return Trained(unet, config, schedule, theta, name, None, variance)
+    T, variance = process.schedule.T, process.variance or TRAINED_FOR[loss]
+    config = TrainConfig(T=T, predicts=process.predicts, loss=loss, label_drop=0.0)
+    labels = tuple(range(unet.config.classes + 1)) if unet.config.classes else ()
+    name, schedule = name_of(path), process.schedule
+    return Trained(unet, config, schedule, theta, name, None, variance, labels, clip=process.clip)
 
 
 def load_trained(path):

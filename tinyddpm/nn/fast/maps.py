@@ -18,6 +18,7 @@ POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
     7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),  # 8e-6
     8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),  # 2e-5; of the plain convolution 3e-7
 }
+LARGEST, EXACT = 8, 5  # tiles with and without a way back, for which alone large ones save time
 KERNEL = 20  # mapping a kernel costs as much as mapping so many tiles
 
 
@@ -83,15 +84,16 @@ class Map:
         return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
 
 
-def maps_for(y, copies):
-    """B, G and A for outputs, or their gradients, y (N, H, W, D)."""
+def maps_for(y, copies, largest=LARGEST):
+    """B, G and A for outputs, or their gradients, y (N, H, W, D), of tiles up to `largest`."""
     n, h, w, _ = y.shape
-    return maps(best_m(n, h, w), h, w, copies, y.real.dtype)
+    return maps(best_m(n, h, w, largest), h, w, copies, y.real.dtype)
 
 
-def best_m(n, h, w):
-    """The size of tiles that makes the least work for outputs (n, h, w)."""
-    return min(POINTS, key=lambda m: (m + 2) ** 2 * (n * tiles_of(h, w, m) + KERNEL))
+def best_m(n, h, w, largest=LARGEST):
+    """The size of tiles, up to `largest`, that makes the least work for outputs (n, h, w)."""
+    sizes = [m for m in POINTS if m <= largest]
+    return min(sizes, key=lambda m: (m + 2) ** 2 * (n * tiles_of(h, w, m) + KERNEL))
 
 
 @lru_cache

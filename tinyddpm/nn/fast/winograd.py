@@ -22,7 +22,7 @@ import numpy as np
 
 from .. import conv, pairs
 from .arithmetic import sum_rows
-from .maps import kernel_from_points, kernel_to_points, maps_for, tiles_of
+from .maps import EXACT, LARGEST, kernel_from_points, kernel_to_points, maps_for, tiles_of
 from .memory import chunks, empty, scratch
 
 CHUNK = 1 << 19  # bytes of V that are worked on at once: a quarter of a core's cache
@@ -77,7 +77,7 @@ def forward(conv, x, tape, copies=1):
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
-    B, G, A = maps_for(y, copies)
+    B, G, A = maps_for(y, copies, EXACT if tape.grad is None else LARGEST)
     U, kept = kernel_to_points(G, W), []
     new = partial(scratch, "V") if tape.grad is None else empty
     for cut in _chunks(x, B, U):

@@ -1,7 +1,7 @@
 """Weights that PyTorch saved, read without PyTorch: arrays with names, and nothing that could run.
 
-A .pth is a pickle with numbers behind it; see `read_pickle`. All that the pickle may make is notes
-on where in these numbers each tensor lies.
+A .pth or .bin is a pickle with numbers behind it; see `read_pickle`. All that the pickle may make
+is notes on where in these numbers each tensor lies.
 
     since PyTorch 1.6    a zip file: NAME/data.pkl, and the numbers of each storage in NAME/data/KEY
     before               five pickles: a magic number, a version, facts about the machine, the
@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pickles import read_pickle
+from .safetensors import from_bfloat16
 
 DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "<u2",
@@ -113,8 +114,8 @@ def _numbers(content, storage):
     numbers = np.frombuffer(content, DTYPES[storage.kind])
     if len(numbers) != storage.size:
         raise ValueError(f"{storage.size} numbers should be where {len(numbers)} are")
-    if storage.kind == "BFloat16":  # the upper halves of float32
-        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    if storage.kind == "BFloat16":
+        numbers = from_bfloat16(numbers)
         numbers.flags.writeable = False
     return numbers
 
