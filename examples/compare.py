@@ -61,7 +61,7 @@ def parse():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     weight = SamplingConfig().guidance
-    parser.add_argument("checkpoint", help="folder of a run on MNIST, or its checkpoint.npz")
+    parser.add_argument("checkpoint", help="folder of a run on MNIST, or its checkpoint")
     parser.add_argument("--samplers", nargs="+", metavar="NAME:STEPS", help=f"({' '.join(CASES)})")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="of each (200)")
     parser.add_argument("--guidance", type=float, default=weight, metavar="W", help=f"({weight})")

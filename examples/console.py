@@ -39,8 +39,8 @@ def run(main, out_of_memory=""):
         sys.exit(
             f"error{_where(which_rank()[0])}: out of memory{out_of_memory and ': '}{out_of_memory}"
         )
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        sys.exit(stop_code(stop))
     finally:
         warnings.formatwarning = in_full
 
@@ -48,6 +48,11 @@ def run(main, out_of_memory=""):
 def _where(rank):
     """Which machine it is that has something to say, unless it is the first."""
     return f" on rank {rank}, {platform.node()}" if rank else ""
+
+
+def stop_code(stop):
+    """The exit code after a KeyboardInterrupt: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
+    return 128 + (stop.args or [signal.SIGINT])[0]
 
 
 def check_folder(folder):

@@ -117,7 +117,7 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint")
     parser.add_argument("--images", type=int, default=1000, metavar="N", help="samples (1000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")
     parser.add_argument("--out", metavar="FOLDER", help="folder to write (beside the checkpoint)")
@@ -160,7 +160,7 @@ def asked(numbers, labels):
 def drawn(trained, sampling, arguments, folder):
     """As many samples as were asked for, bytes (N, H, W, C): those kept in the folder, and new."""
     parts, steps = -(-arguments.images // PART), sampling.steps
-    paths = [folder / "parts" / f"{k:05}.npz" for k in range(parts)]
+    paths = [folder / "parts" / f"{k:05}.safetensors" for k in range(parts)]
     weights = hashlib.sha256(np.ascontiguousarray(to_host(trained.theta))).hexdigest()
     facts = {**dataclasses.asdict(sampling), "times": list(sampling.times)}
     facts |= {"seed": arguments.seed, "weights": weights}
@@ -177,7 +177,7 @@ def drawn(trained, sampling, arguments, folder):
                     progress.show(done * steps + i)
                     x = step.x
                 images[k] = to_bytes(x)
-                save_checkpoint(paths[k], {"images": images[k]}, facts)
+                save_checkpoint(paths[k], {"images": images[k].astype(np.float16)}, facts)
             progress.clear()
     return np.concatenate(images)[: arguments.images]
 
@@ -195,7 +195,7 @@ def kept(path, facts):
         raise ValueError(
             f"{path} has samples of another model or other settings: choose another folder by --out"
         )
-    return arrays["images"]
+    return arrays["images"].astype(np.uint8)
 
 
 def part(k, trained, eps_model, sampling, seed):

@@ -72,7 +72,7 @@ def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("checkpoint", help="folder of a run, or its checkpoint")
     parser.add_argument("--images", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--steps", type=int, metavar="N", help="of the process (all)")
     parser.add_argument("--variance", metavar="NAME", help="large, small or learned (if it is)")

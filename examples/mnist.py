@@ -12,7 +12,8 @@ Everything that a run makes is in its folder (runs/mnist, then runs/mnist-2, ...
     mnist-forward.png      digits under more and more noise, and what the network sees in them
     mnist-spectrum.png     frequencies in samples and data: a grid in the samples would be a peak
     mnist-loss.png         the loss of every step; log.csv has the numbers
-    checkpoint.npz         all that is needed to go on, bit for bit; config.json has the settings
+    checkpoint.safetensors all that is needed to go on, bit for bit; -before is the one before it;
+                           config.json has the settings
 
 Ctrl-C saves and stops. A run that is resumed with more --steps goes back up the learning rate's
 cosine. MNIST is read from any files that you have of it: name their folder with --data-dir. If you

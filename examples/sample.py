@@ -89,7 +89,7 @@ def parse():
             argparse.RawDescriptionHelpFormatter, max_help_position=42, width=100
         ),
     )
-    parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint.npz")
+    parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint")
     parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
     process = parser.add_argument_group(
         "published weights whose folder does not say it, or wrongly"
@@ -125,7 +125,7 @@ def chosen_model(arguments):
         raise ValueError("name the folder of a run, or --weights with that of published weights")
     process, size = chosen_process(arguments), arguments.image_size
     if arguments.weights:
-        if (Path(arguments.weights) / "checkpoint.npz").exists():
+        if any(Path(arguments.weights).glob("checkpoint*")):
             raise ValueError(f"{arguments.weights} is the folder of a run: leave out --weights")
         return load_published(arguments.weights, process, size)
     if process or size is not None:

@@ -60,11 +60,12 @@ def go(run, arguments, expect):
         introduce(run)
         if not arguments.resume:
             print(expect)
-        train(run)
+        train(run, arguments.detect_nan)
     except FloatingPointError as error:
-        state = "is sound" if run.checkpoint_is_sound else "leads to the same"
+        arguments.detect_nan = True
         sys.exit(
-            f"error: {error}; the checkpoint in {run.folder}, step {run.saved_step:,}, {state}"
+            f"error: {error}. The checkpoint in {run.folder} is of step {run.saved_step:,}; to see "
+            f"which layer begins it: {resume_command(run, arguments)}"
         )
     except (OSError, WorkerDied) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved_step:,} in {run.folder}")
@@ -77,9 +78,9 @@ def go(run, arguments, expect):
             "error: out of memory; to go on with fewer images at once: "
             + resume_command(run, arguments)
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"saved at step {run.saved_step:,}; to go on: {resume_command(run, arguments)}")
-        sys.exit(130)
+        sys.exit(console.stop_code(stop))
     recent = run.log.recent()
     print(f"done: the mean loss of the last {len(recent)} steps was {np.mean(recent):.4f}.")
     print(f"See {run.folder}/samples/{run.dataset.name}-final.png and the pictures beside it.")
@@ -97,6 +98,9 @@ def parse(description, recipes, add_own=lambda parser: None):
     parser.add_argument("--out", default="runs", help="folder that run folders are made in (runs)")
     parser.add_argument("--data-dir", help="folder with the data set's files (the cache)")
     parser.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    parser.add_argument(
+        "--detect-nan", action="store_true", help="trace a NaN or infinity to its layer; slow"
+    )
     recipe, *others = recipes.values()
     if others:
         first = next(iter(recipes))
@@ -160,4 +164,6 @@ def resume_command(run, arguments):
     for name, value in sorted(given_flags(run.config, arguments).items()):
         if name in CHANGEABLE:
             words += [f"--{name.replace('_', '-')}", value]
+    if arguments.detect_nan:
+        words.append("--detect-nan")
     return shlex.join(map(str, words))

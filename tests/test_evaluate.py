@@ -77,23 +77,25 @@ def test_what_was_interrupted_goes_on_with_the_same_samples(draw, module, tmp_pa
     monkeypatch.setattr(module, "part", interrupted)
     with pytest.raises(KeyboardInterrupt):
         draw(24)
-    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["00000.npz"]
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["00000.safetensors"]
     monkeypatch.setattr(module, "part", part)
     assert np.array_equal(draw(24), whole)
 
 
 def test_a_damaged_part_is_drawn_again(draw, tmp_path, capsys):
     whole = draw(16)
-    path = tmp_path / "parts/00001.npz"
+    path = tmp_path / "parts/00001.safetensors"
     path.write_bytes(path.read_bytes()[:-99])
     assert np.array_equal(draw(16), whole) and draw.parts == [1]
-    assert "00001.npz is not a whole checkpoint" in capsys.readouterr().out
+    assert "00001.safetensors cannot be read as safetensors" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"steps": 4}, {"guidance": 0.5}])
 def test_samples_of_other_settings_are_not_taken_for_these(draw, other):
     draw(8)
-    with pytest.raises(ValueError, match="00000.npz has samples of another model or other sett"):
+    with pytest.raises(
+        ValueError, match="00000.safetensors has samples of another model or other sett"
+    ):
         draw(8, **other)
 
 

@@ -135,8 +135,13 @@ def test_the_size_decides_what_the_flags_start_from(tmp_path):
     assert "choose from" in err
 
 
-@pytest.mark.parametrize("delay", [0, 0.1, 0.3, 2])
-def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
+@pytest.mark.parametrize(
+    "name, code, delay",
+    [("INT", 130, 0), ("INT", 130, 0.1), ("INT", 130, 2), ("TERM", 143, 1), ("HUP", 129, 1)],
+)
+def test_a_signal_to_stop_saves_prints_how_to_go_on_and_sets_the_exit_code(
+    tmp_path, name, code, delay
+):
     """As a terminal sends it: to the example and its workers alike, while they start or work."""
     long = ["--steps", "100000", *TOY[2:], "--every", "100000", "--out", "my runs"]
     process = run(tmp_path, "mnist.py", *long)
@@ -144,8 +149,8 @@ def test_ctrl_c_saves_prints_how_to_go_on_and_exits_with_130(tmp_path, delay):
     while "Ctrl-C saves and stops" not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()
     time.sleep(delay)
-    os.killpg(process.pid, signal.SIGINT)
-    out, err = finish(process, code=130)
+    os.killpg(process.pid, getattr(signal, f"SIG{name}"))
+    out, err = finish(process, code=code)
     saved = re.search(r"saved at step ([\d,]+); to go on: (.*)", out)
     command = shlex.split(saved[2])[2:]
     assert command[:2] == ["--resume", "my runs/offline-digits"]
@@ -195,7 +200,7 @@ MISTAKES = {
     "--seed -1": "seed of -1: use 0 or more",
     "--batch 20000": "a batch of 20000 from 10000 images",
     "--device cuda": "device 'cuda': CuPy is not there",
-    "--resume nothing": "there is no nothing/checkpoint.npz",
+    "--resume nothing": "there is no nothing/checkpoint.safetensors",
     "--resume nothing --batch 3": "batch cannot change when a run is resumed",
 }
 
@@ -263,6 +268,19 @@ def test_examples_do_without_standard_streams(checkpoint, tmp_path):
     command = shlex.join(map(str, [*words, "--count", "1", "--workers", "2"]))
     subprocess.run(["sh", "-c", f"{command} <&- >&- 2>&-"], cwd=tmp_path, check=True, timeout=120)
     assert (tmp_path / "offline-digits-grid.png").exists()
+
+
+@pytest.mark.parametrize("streams", ["2>&-", ">/dev/full 2>&1"])
+def test_training_does_without_streams_that_are_closed_or_full(tmp_path, streams):
+    words = [sys.executable, ROOT / "examples/mnist.py", "--steps", "2", *TOY[2:]]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "TINYDDPM_DATA": ""}
+    command = f"{shlex.join(map(str, words))} --out runs {streams}"
+    proxies = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1"}
+    subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment | proxies, check=True, timeout=300,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert (tmp_path / "runs/offline-digits/samples/offline-digits-final.png").exists()
 
 
 def test_a_reader_that_goes_away_is_no_error(checkpoint, tmp_path):
@@ -651,7 +669,7 @@ MISUSES = {
     "likelihood.py RUN --seed -1": "seed of -1: use 0 or more",
     "sample.py RUN --predicts v": "a run knows its process and size: leave out",
     "sample.py RUN --image-size 0": "a run knows its process and size: leave out",
-    "sample.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
+    "sample.py nothing": "there is no nothing/checkpoint.safetensors: name the folder of a run",
     "sample.py RUN --labels 10": "label 10: choose from 0, 1, 2, 3, 4, 5, 6, 7, 8, 9",
     "sample.py RUN --count 0": "count of 0: use 1 or more",
     "sample.py RUN --steps 26": "26 of 25 steps: choose from 1 to 25",
@@ -684,7 +702,7 @@ MISUSES = {
     "own.py . --out runs": "--out: ",
     "own.py FILE": "FILE holds no images and labels, or is damaged: name the file with",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
-    "evaluate.py nothing": "there is no nothing/checkpoint.npz: name the folder of a run",
+    "evaluate.py nothing": "there is no nothing/checkpoint.safetensors: name the folder of a run",
     "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 or more",
     "evaluate.py RUN --steps 26": "26 of 25 steps: choose from 1 to 25",
 }

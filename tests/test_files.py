@@ -54,7 +54,7 @@ def test_a_name_is_free_again_if_nothing_could_be_written(tmp_path, full_disk):
 
 
 def test_a_folder_has_one_owner_until_its_process_dies(tmp_path):
-    (tmp_path / ".checkpoint.npz.0a1b2c3d.part").write_bytes(b"half")
+    (tmp_path / ".checkpoint.safetensors.0a1b2c3d.part").write_bytes(b"half")
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, **pipes) as owner:

@@ -16,7 +16,7 @@ PACKAGE = sorted((ROOT / "tinyddpm").rglob("*.py"))
 # The plan of the house: what the files of a room may import besides each other.
 GROUND_FLOOR = {
     "checkpoint", "config", "device", "doors", "files", "pickles", "progress", "randomness",
-    "ranks", "shared", "worker", "workers",
+    "ranks", "safetensors", "shared", "worker", "workers",
 }  # fmt: skip
 MAY_IMPORT = {
     "nn": set(),
@@ -118,13 +118,9 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
     assert not sys.modules.get("cupy")
 
 
-LAYERS = [
-    path
-    for path in (ROOT / "tinyddpm/nn").glob("*.py")
-    if path.stem
-    not in {"__init__", "blocks", "condition", "gradcheck", "layers", "optim", "tape", "unet"}
-    | {"unet_config"}
-]
+NO_LAYERS = {"__init__", "blocks", "condition", "gradcheck", "layers", "optim", "tape", "unet"}
+NO_LAYERS |= {"unet_config", "watch"}
+LAYERS = [path for path in (ROOT / "tinyddpm/nn").glob("*.py") if path.stem not in NO_LAYERS]
 
 
 def test_layers_keep_the_input_s_precision_and_any_device():
@@ -150,7 +146,7 @@ def code_lines(path):
 
 
 def test_files_and_functions_are_short():
-    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 4000
+    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 4240
     assert sum(code_lines(path) for path in PACKAGE if room(path) == "nn/fast") <= 1000
     for path in PACKAGE:
         assert path.read_text(encoding="utf-8").count("\n") <= 200, path

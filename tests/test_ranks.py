@@ -177,7 +177,7 @@ def content(folder):
 
 def assert_close(folder, other):
     """Weights and losses are the same to rounding."""
-    some, others = (load_checkpoint(path / "checkpoint.npz") for path in (folder, other))
+    some, others = (load_checkpoint(path / "checkpoint.safetensors") for path in (folder, other))
     assert some.meta["step"] == others.meta["step"]
     for name, array in some.arrays.items():
         np.testing.assert_allclose(array, others.arrays[name], 1e-3, 1e-4, err_msg=name)
@@ -200,7 +200,7 @@ def test_a_run_goes_on_on_another_number_of_ranks(launcher):
     process.communicate(timeout=120)
     assert process.returncode
     launcher.check_nothing_is_left()
-    assert load_checkpoint(launcher.folder / "killed/checkpoint.npz").meta["step"] == 10
+    assert load_checkpoint(launcher.folder / "killed/checkpoint.safetensors").meta["step"] == 10
     assert_close(launcher.train(1, "killed", way="resume"), whole)
 
     launcher.train(1, "stopped", steps=13)
@@ -234,7 +234,7 @@ def test_a_signal_to_mpiexec_reaches_the_first_rank_which_saves_once(launcher, n
     process.send_signal(number)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130 and err.count("finishing this step") == 1, err
-    assert load_checkpoint(launcher.folder / "run/checkpoint.npz").meta["step"] >= 20
+    assert load_checkpoint(launcher.folder / "run/checkpoint.safetensors").meta["step"] >= 20
 
 
 @with_mpi

@@ -50,10 +50,8 @@ from .interop import (
     Process,
     load_diffusers,
     load_process,
-    read_safetensors,
     read_torch,
     save_diffusers,
-    write_safetensors,
 )
 from .nn.layers import (
     Adam,
@@ -92,10 +90,12 @@ from .pictures.plots import Axes, rate_distortion, spectrum
 from .progress import Progress, SafeStream, with_progress
 from .randomness import generator, random_generator
 from .ranks import keep, over_ranks, which_rank
+from .safetensors import read_safetensors, write_safetensors
+from .training.config import TrainConfig
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
-from .training.run import Run, TrainConfig
-from .training.trained import load_published, load_trained
+from .training.run import Run
+from .training.trained import load_published, load_trained, save_trained
 from .workers import WorkerDied, Workers, micro_batch_size
 
 __version__ = "0.1.0"
@@ -116,9 +116,9 @@ __all__ = [
     "precision_and_recall", "predictor", "prior_bits", "Process", "Progress", "q_sample",
     "random_generator", "rate_distortion", "read_picture", "read_safetensors", "read_torch",
     "Run", "SafeStream", "sample", "sampler", "SamplingConfig", "save_checkpoint",
-    "save_diffusers", "save_gif", "save_picture", "Schedule", "sdedit", "SiLU", "simple_loss",
-    "Sinusoid", "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target", "to_bytes",
-    "to_host", "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
-    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "which_rank", "with_flags",
+    "save_diffusers", "save_gif", "save_picture", "save_trained", "Schedule", "sdedit", "SiLU",
+    "simple_loss", "Sinusoid", "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target",
+    "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram",
+    "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "which_rank", "with_flags",
     "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip

@@ -69,6 +69,8 @@ def from_dict(cls, values):
 
     Raises     ValueError for a name that `cls` does not have, with the nearest that it has
     """
+    if type(values) is not dict:
+        raise ValueError(f"{cls.__name__} of a {type(values).__name__}: give a dictionary")
     names = [field.name for field in dataclasses.fields(cls)]
     for name in values:
         if name not in names:

@@ -56,6 +56,16 @@ def _put_new(beside, path):
         os.unlink(beside)
 
 
+def keep_as(path, before):
+    """Give a file a second name, under which it stays when another one gets the first name.
+
+    What had the second name goes. On a disk that knows no second names nothing is kept.
+    """
+    with suppress(OSError):
+        Path(before).unlink(missing_ok=True)
+        os.link(path, before)
+
+
 def numbered(path):
     """`path`, then the same with -2, -3, ... before its ending."""
     path = Path(path)

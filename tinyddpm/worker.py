@@ -24,6 +24,8 @@ ONE_THREAD = dict.fromkeys(  # the cores are for the workers
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"), "1"
 )
 
+STOPS = {getattr(signal, name, signal.SIGINT) for name in ("SIGINT", "SIGTERM", "SIGHUP")}
+
 
 class WorkerDied(Exception):
     """A worker process ended unasked; the message has its exit code."""
@@ -143,14 +145,14 @@ def _portable(error):
 
 @contextmanager
 def ctrl_c_held_back():
-    """Processes that start meanwhile never feel Ctrl-C or SIGTERM: this one does, and ends them.
+    """Processes that start meanwhile never feel a signal to stop: this one does, and ends them.
 
     This process gets it afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:

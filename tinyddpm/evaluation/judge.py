@@ -56,14 +56,16 @@ def trained_classifier(classifier, dataset, folder=None):
     The file's name has a digest of the data and of all settings, so no other classifier is taken
     for this one; one that is damaged is made again.
     """
-    name = f"{dataset.name}-{_digest(classifier, dataset)}.npz"
+    name = f"{dataset.name}-{_digest(classifier, dataset)}.safetensors"
     path = data_folder(folder) / "classifiers" / name
-    if path.exists():
+    for kept in (path, path.with_suffix(".npz")):  # which older versions wrote
+        if not kept.exists():
+            continue
         try:
-            theta = load_checkpoint(path).arrays["theta"]
+            theta = load_checkpoint(kept).arrays["theta"]
             if theta.shape == (classifier.layout.size,):
                 return theta
-            reason = f"{path} holds another network"
+            reason = f"{kept} holds another network"
         except (OSError, ValueError, KeyError) as error:
             reason = str(error)
         print(f"{reason}; the classifier is trained again")

@@ -2,6 +2,5 @@
 
 from .folders import name_of
 from .process import Process
-from .safetensors import read_safetensors, write_safetensors
 from .torch_file import read_torch
 from .weights import load_diffusers, load_process, save_diffusers

@@ -8,7 +8,7 @@ models--OWNER--NAME/snapshots/COMMIT/...                         either, as the 
 from contextlib import contextmanager
 from pathlib import Path
 
-from .safetensors import read_json, read_safetensors
+from ..safetensors import read_json, read_safetensors
 from .torch_file import read_torch
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"

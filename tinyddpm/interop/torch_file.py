@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..pickles import read_pickle
-from .safetensors import from_bfloat16
+from ..safetensors import from_bfloat16
 
 DTYPES = {
     "Float": "<f4", "Double": "<f8", "Half": "<f2", "BFloat16": "<u2",

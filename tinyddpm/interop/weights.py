@@ -11,6 +11,7 @@ import numpy as np
 
 from ..files import atomic_write
 from ..nn.unet import UNet
+from ..safetensors import write_safetensors
 from .folders import (
     CONFIG,
     SCHEDULER,
@@ -22,7 +23,6 @@ from .folders import (
     scheduler_file,
 )
 from .process import read_process, write_process
-from .safetensors import write_safetensors
 from .settings import read_unet_config, write_unet_config
 
 TABLE = "class_embedding.weight"

@@ -1,5 +1,6 @@
 """How a worker turns its share of a batch into a gradient, or predicts the noise in it."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from ..data import to_model_range
@@ -9,8 +10,9 @@ from ..diffusion.schedule import Schedule
 from ..diffusion.variational import LOSSES
 from ..nn.tape import Tape
 from ..nn.unet import UNet
+from ..nn.watch import watched
 from ..randomness import generator
-from .run import TrainConfig
+from .config import TrainConfig
 
 
 @dataclass
@@ -20,6 +22,7 @@ class Denoiser:
     unet: UNet
     schedule: Schedule
     config: TrainConfig
+    detect_nan: bool = False
 
     def gradient(self, theta, grad, step, part, images, label, t, weight):
         """Micro-batch number `part`: adds its gradient to grad, returns the loss of each image."""
@@ -35,7 +38,8 @@ class Denoiser:
             label = xp.where(dropped, self.unet.config.classes, label)
         tape = Tape(theta, grad, rng)
         loss = LOSSES[config.loss]
-        return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
+        with watched(f"step {step + 1}: ") if self.detect_nan else nullcontext():
+            return loss(self.unet, x0, t, eps, self.schedule, tape, label, weight, config.predicts)
 
     def predict(self, theta, x_t, t, label):
         """eps_hat for a part of the images that are being sampled: see `predictor`."""

@@ -42,10 +42,7 @@ class Log:
         losses, lengths = to_host(xp.stack([xp.stack(losses), xp.stack(lengths)])).tolist()
         for step, loss, length, lr in zip(steps, losses, lengths, rates):
             if not math.isfinite(loss + length):
-                raise FloatingPointError(
-                    f"step {step}: the loss is {loss}, the gradient's length {length}; start a new "
-                    "run with a smaller learning rate"
-                )
+                raise not_finite(step, loss, length, lr)
             self.rows.append(f"{step},{loss:.6g},{length:.6g},{lr:.6g}")
         return losses
 
@@ -58,3 +55,12 @@ class Log:
     def text(self):
         """What log.csv holds."""
         return "\n".join([HEADER, *self.rows]) + "\n"
+
+
+def not_finite(step, loss, length, lr, largest=""):
+    """The error that ends a run whose numbers have gone bad; `largest` names a parameter."""
+    largest = largest and f", the largest in {largest}"
+    return FloatingPointError(
+        f"step {step}: the loss is {loss:.3g}, the gradient's length {length:.3g}{largest}, the "
+        f"learning rate {lr:.3g}; start a new run with a smaller learning rate"
+    )

@@ -20,18 +20,21 @@ from ..pictures.page import Page, write_page
 from ..progress import Progress, in_words
 from ..randomness import generator
 from ..ranks import difference, keep, together
+from ..worker import STOPS
 from ..workers import Workers
 from .denoiser import Denoiser
+from .log import not_finite
 
 
-def train(run):
+def train(run, detect_nan=False):
     """Go on with a run until its last step, then draw what it has learnt, all in its folder.
 
-    Ctrl-C once: the step is finished and saved, then KeyboardInterrupt. Ctrl-C twice: at once.
-    Raises     BlockingIOError if another process trains in this folder
+    Ctrl-C, SIGTERM or SIGHUP once: the step is finished and saved, then KeyboardInterrupt with the
+    signal's number. Twice: at once. `detect_nan` traces a NaN or infinity to its layer; it is slow.
+    Raises     FloatingPointError if numbers are not finite, BlockingIOError if others train here
     """
     config = run.config
-    denoiser = Denoiser(run.unet, run.schedule.to(run.xp), config)
+    denoiser = Denoiser(run.unet, run.schedule.to(run.xp), config, detect_nan)
     fetch_every = 1 if run.xp is np else 50  # steps; reading a loss means waiting for the GPU
     with (
         locked(run.folder),
@@ -59,8 +62,7 @@ def train(run):
                     _save(run)
                 progress.show(run.step, f"loss {average:.4f}")
                 page.show()
-            if stop:
-                raise KeyboardInterrupt
+            interruption.check(stop)
         progress.clear()
         gallery.draw_final(run, workers, interruption.check)
         write_page(run)
@@ -87,15 +89,24 @@ def advance(run, workers):
     config = run.config
     t, weight = _draw_times(run)
     slices = workers.micro_batches(config.batch, config.micro_batch)
-    losses, grad = workers.gradient(run.theta, _micro_batches(run, t, weight, slices))
+    tasks = _micro_batches(run, t, weight, slices)
+    losses, grad = workers.gradient(run.theta, tasks)
     losses = run.xp.concatenate(losses)
-    length = clip_by_norm(grad, config.clip)
+    length, loss = clip_by_norm(grad, config.clip), (weight * losses).sum()
+    lr = learning_rate(run.step, config.steps, config.lr, config.warmup, config.lr_end)
+    if run.xp is np and not np.isfinite(loss + length):  # a GPU's numbers are known later
+        _, grad = workers.gradient(run.theta, tasks)  # again, as it was before it was clipped
+        raise not_finite(run.step + 1, loss, length, lr, _largest(run.unet.layout, grad))
     if config.loss == "vlb":
         run.history.update(to_host(t), to_host(losses))
-    lr = learning_rate(run.step, config.steps, config.lr, config.warmup, config.lr_end)
     run.adam.update(run.theta, grad, lr)
     update_ema(run.ema, run.theta, run.step, config.ema_decay)
-    run.log.record(run.step, (weight * losses).sum(), length, lr)
+    run.log.record(run.step, loss, length, lr)
+
+
+def _largest(layout, grad):
+    """The name of the parameter with the largest gradient; NaN is larger than anything."""
+    return layout.params[np.argmax([np.abs(param.of(grad)).max() for param in layout.params])].name
 
 
 def _save(run):
@@ -134,30 +145,32 @@ def _micro_batches(run, t, weight, slices):
 
 
 class _Interruption:
-    """While it lasts, the first Ctrl-C is only noted; the second one acts as ever."""
+    """While it lasts, the first signal to stop is only noted; the second one acts as ever."""
 
     def __init__(self):
-        self.asked = False
+        self.asked, self.before = 0, {}
 
     def __enter__(self):
-        self.before = None
         if threading.current_thread() is threading.main_thread():  # nobody else may set handlers
-            self.before = signal.getsignal(signal.SIGINT)  # before Ctrl-C can ask for it
-            signal.signal(signal.SIGINT, self._note)
+            for number in STOPS:
+                handler = signal.getsignal(number)
+                if handler not in (None, signal.SIG_IGN):  # nohup has SIGHUP ignored
+                    self.before[number] = handler  # before the signal can come
+                    signal.signal(number, self._note)
         return self
 
     def _note(self, number, frame):
-        self.asked = True
-        signal.signal(signal.SIGINT, self.before)
+        self.asked = number
+        self.__exit__()
         if sys.__stderr__:  # print may be at work, and must not be entered twice
             with suppress(OSError):
                 os.write(2, b"\nfinishing this step and saving; Ctrl-C again stops at once\n")
 
-    def check(self):
-        """Raise KeyboardInterrupt if Ctrl-C has been pressed."""
-        if self.asked:
-            raise KeyboardInterrupt
+    def check(self, noted=True):
+        """Raise KeyboardInterrupt, with the signal's number, if one has come and was noted."""
+        if noted and self.asked:
+            raise KeyboardInterrupt(self.asked)
 
     def __exit__(self, *exception):
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -6,50 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from ..checkpoint import load_checkpoint, save_checkpoint
-from ..config import ABOVE_0, COUNT, FROM_0, SHARE, Range, check, from_dict, setting
+from ..checkpoint import save_checkpoint
+from ..config import from_dict
 from ..data import check_dataset
-from ..device import DEVICES, module_for, to_host
-from ..diffusion.process import PREDICTS
+from ..device import module_for, to_host
 from ..diffusion.schedule import SCHEDULES
 from ..diffusion.timesteps import LossSecondMomentResampler
-from ..diffusion.variational import LOSSES
 from ..doors import finite
-from ..files import atomic_write
+from ..files import atomic_write, keep_as
 from ..nn.layers import Adam
 from ..nn.unet import UNet
-from ..nn.unet_config import UNetConfig
 from ..randomness import generator
+from .config import TrainConfig
+from .kept import BEFORE, NEWEST, VECTORS, read_run
 from .log import Log
-
-TIMES = Range("2 to 100,000", lambda T: 2 <= T <= 100_000)
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Training. The defaults are those of Ho et al. 2020, appendix B, for CIFAR-10."""
-
-    steps: int = setting(800_000, "batches to learn from", COUNT)
-    batch: int = setting(128, "images a step", COUNT)
-    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU", FROM_0)
-    lr: float = setting(2e-4, "learning rate after the warm-up", ABOVE_0)
-    lr_end: float = setting(1.0, "share of lr left at the end, down a cosine; 1 keeps it", SHARE)
-    warmup: int = setting(5000, "steps in which the learning rate rises", FROM_0)
-    clip: float = setting(1.0, "largest length of a gradient", ABOVE_0)
-    ema_decay: float = setting(0.9999, "decay of the moving average of the weights", SHARE)
-    flips: float = setting(0.0, "share of the images that are mirrored", SHARE)
-    label_drop: float = setting(0.1, "share of the labels replaced by the null label", SHARE)
-    T: int = setting(1000, "steps of the diffusion process", TIMES)
-    schedule: str = setting("linear", "noise schedule", tuple(SCHEDULES))
-    predicts: str = setting("eps", "what the network predicts: noise, image or v", PREDICTS)
-    loss: str = setting("simple", "hybrid and vlb also learn the variances", tuple(LOSSES))
-    every: int = setting(500, "steps between pictures; a checkpoint is written then, too", COUNT)
-    seed: int = setting(0, "same seed and workers, same run", FROM_0)
-    workers: int = setting(1, "processes to train with on a CPU, at most one an image", COUNT)
-    device: str = setting("auto", "where to compute; auto takes a GPU if there is one", DEVICES)
-
-    def __post_init__(self):
-        check(self)
 
 
 class Run:
@@ -76,6 +46,7 @@ class Run:
         self.history = LossSecondMomentResampler(config.T)
         self.log = Log()
         self.saved_step = 0  # the step of the checkpoint
+        self.newest_is_whole = False  # then it is kept when the next one is saved
 
     @staticmethod
     def check(unet_config, config, dataset):
@@ -104,11 +75,6 @@ class Run:
             return []
         return np.unique(self.dataset.labels).tolist()
 
-    @property
-    def checkpoint_is_sound(self):
-        """Whether the weights of the checkpoint have been tried: the step after it had a loss."""
-        return bool(self.log.rows) and int(self.log.rows[-1].split(",")[0]) > self.saved_step
-
     @classmethod
     def start(cls, unet_config, config, dataset, folder):
         """A new run in a new folder: `folder`, or `folder`-2, -3, ... if it is taken."""
@@ -133,27 +99,28 @@ class Run:
         Without `changes` to the TrainConfig it goes on bit for bit as if it had never stopped.
         Raises     OSError or ValueError if there is no whole checkpoint of a run that can go on
         """
-        path = Path(folder) / "checkpoint.npz"
-        arrays, meta = read_run(path)
-        unet_config = from_dict(UNetConfig, meta["unet"])
-        config = from_dict(TrainConfig, {**meta["train"], **changes})
+        path, arrays, unet_config, config, meta = read_run(folder)
+        if path == Path(folder) or "theta" not in arrays:
+            raise ValueError(f"{path} alone cannot go on: name the folder of a run")
+        config = from_dict(TrainConfig, {**dataclasses.asdict(config), **changes})
         if config.steps < meta["step"]:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         module_for(config.device)  # refused before anything is fetched
         run = cls(unet_config, config, load_dataset(meta["data"], **meta.get("source", {})), folder)
         run.theta, run.ema, run.adam.m, run.adam.v = (
-            run.xp.asarray(checked_array(arrays, name, run.theta.shape, path))
-            for name in ("theta", "ema", "m", "v")
+            run.xp.asarray(arrays[name]) for name in VECTORS
         )
-        run.history.losses = checked_array(arrays, "history", run.history.losses.shape, path)
+        run.history.losses, run.newest_is_whole = arrays["history"], path.name == NEWEST
         run.adam.step = run.saved_step = meta["step"]
         run.log.read(run.folder / "log.csv", run.step)  # it may be ahead of the checkpoint
         return run
 
     def save(self):
-        """Write config.json, log.csv and checkpoint.npz, each whole or not at all.
+        """Write config.json, log.csv and checkpoint.safetensors, each whole or not at all.
 
-        Raises     OSError if one of them could not be written; the checkpoint is tried in any case
+        The checkpoint that was there is kept beside it until the next one is written.
+        Raises     OSError if one of them could not be written; the checkpoint is tried in any case;
+                   NotFinite instead of a checkpoint with weights or moments that are no numbers
         """
         settings = {
             "data": self.dataset.name,
@@ -169,32 +136,11 @@ class Run:
             with atomic_write(self.folder / "log.csv") as file:
                 file.write(self.log.text().encode())
         finally:  # a log that cannot be replaced, as a spreadsheet has it open, is no great loss
-            arrays = {"theta": self.theta, "ema": self.ema, "m": self.adam.m, "v": self.adam.v}
-            arrays = {name: to_host(array) for name, array in arrays.items()}
+            vectors = zip(VECTORS, (self.theta, self.ema, self.adam.m, self.adam.v))
+            arrays = {name: finite(name, to_host(vector)) for name, vector in vectors}
             arrays["history"] = self.history.losses
-            save_checkpoint(self.folder / "checkpoint.npz", arrays, {**settings, "step": self.step})
-            self.saved_step = self.step
-
-
-def read_run(path):
-    """The arrays and the other facts in the checkpoint of a run.
-
-    Raises     OSError or ValueError if there is no whole checkpoint of a run
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: name the folder of a run")
-    arrays, meta = load_checkpoint(path)
-    if not {"unet", "train", "data", "step"} <= meta.keys():
-        raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
-    return arrays, meta
-
-
-def checked_array(arrays, name, shape, path):
-    """The array `name` of a checkpoint; ValueError unless it has the shape that is wanted.
-
-    Raises     NotFinite for weights or moments that are no numbers
-    """
-    if name not in arrays or arrays[name].shape != shape:
-        came = arrays[name].shape if name in arrays else "nothing"
-        raise ValueError(f"{path}: {name} should have the shape {shape}, but {came} came")
-    return arrays[name] if name == "history" else finite(f"{path}: {name}", arrays[name])
+            newest, before = self.folder / NEWEST, self.folder / BEFORE
+            if self.newest_is_whole:
+                keep_as(newest, before)
+            save_checkpoint(newest, arrays, {**settings, "step": self.step})
+            self.saved_step, self.newest_is_whole = self.step, True

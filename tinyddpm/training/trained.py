@@ -1,23 +1,23 @@
 """A trained model, and how to ask it."""
 
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import doors
-from ..config import from_dict
-from ..device import array_module, module_for
+from ..checkpoint import save_checkpoint
+from ..device import array_module, module_for, to_host
 from ..diffusion.schedule import SCHEDULES, Schedule
 from ..interop import load_diffusers, load_process, name_of
 from ..nn.unet import UNet
-from ..nn.unet_config import UNetConfig
 from ..ranks import keep
 from ..workers import Workers
+from .config import TrainConfig
 from .denoiser import Denoiser
-from .run import TrainConfig, checked_array, read_run
+from .kept import read_run
 
 TRAINED_FOR = {"simple": "small", "hybrid": "learned", "vlb": "learned"}  # variances by loss
 
@@ -115,19 +115,36 @@ def load_published(path, process=None, image_size=None):
 
 
 def load_trained(path):
-    """The `Trained` model in a run's folder, or in a copy of its checkpoint.npz.
+    """The `Trained` model in a run's folder, in a copy of its checkpoint, or of `save_trained`.
 
     Raises     OSError or ValueError if there is no whole checkpoint of a run
     """
-    path = Path(path) if Path(path).is_file() else Path(path) / "checkpoint.npz"
-    arrays, meta = read_run(path)
-    unet, config = UNet(from_dict(UNetConfig, meta["unet"])), from_dict(TrainConfig, meta["train"])
-    theta = checked_array(arrays, "ema", (unet.layout.size,), path)
+    _, arrays, unet_config, config, meta = read_run(path)
+    unet, theta = UNet(unet_config), arrays["ema"].astype(np.float32, copy=False)
     schedule = SCHEDULES[config.schedule](config.T)
     every = range(unet.config.classes) if config.label_drop < 1 else ()
     labels = meta.get("learned_labels", every)
     names = meta.get("label_names", ()) if labels else ()
+    variance = meta.get("variance", TRAINED_FOR[config.loss])
     return Trained(
-        unet, config, schedule, theta, meta["data"], meta["step"], TRAINED_FOR[config.loss],
-        tuple(labels), tuple(names),
+        unet, config, schedule, theta, meta["data"], meta["step"], variance, tuple(labels),
+        tuple(names),
     )  # fmt: skip
+
+
+def save_trained(path, trained):
+    """Write a `Trained` model as one small file: its weights in half precision, its settings.
+
+    Raises     ValueError for weights beyond half precision, or a schedule that no setting names;
+               OSError if it cannot be written
+    """
+    config = trained.config
+    named = SCHEDULES[config.schedule](config.T)
+    if not np.array_equal(trained.schedule.beta, named.beta):
+        raise ValueError("this model has a schedule of its own, which its settings cannot name")
+    with np.errstate(over="ignore"):
+        half = doors.finite("half-precision theta", to_host(trained.theta).astype(np.float16))
+    settings = {"unet": asdict(trained.unet.config), "train": asdict(config), "step": trained.step}
+    names = {"learned_labels": list(trained.labels), "label_names": list(trained.label_names)}
+    facts = {**settings, **names, "data": trained.data, "variance": trained.variance}
+    save_checkpoint(path, {"ema": half}, facts)

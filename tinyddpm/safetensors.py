@@ -15,7 +15,7 @@ import os
 
 import numpy as np
 
-from ..files import atomic_write
+from .files import atomic_write
 
 WRITTEN = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 DTYPES = {**WRITTEN, "BF16": np.dtype("<u2")}  # bfloat16 is the upper half of a float32
