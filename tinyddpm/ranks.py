@@ -21,6 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .worker import STOPS
+
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")  # what launchers say
 
 
@@ -61,7 +63,7 @@ class _Team:
 
     def serve(self):
         """The life of another rank: do what the first one tells it until all is done."""
-        for number in (signal.SIGINT, signal.SIGTERM):  # are for the first rank, which saves
+        for number in STOPS:  # are for the first rank, which saves
             signal.signal(number, signal.SIG_IGN)
         self.together = True
         while True:
