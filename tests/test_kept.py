@@ -99,6 +99,9 @@ def test_what_is_no_run_or_no_folder_is_refused_with_a_sentence(run, tmp_path):
 
 
 HOSTILE = {
+    "a source of something else": ({"source": {"a": 1}}, "the source of the data should have"),
+    "a path that is a number": ({"source": {"path": 1}}, "the source of the data should have"),
+    "nobody knows the step": ({"step": None}, "step of None"),
     "no run": ({"unet": None, "train": None}, "UNetConfig of a NoneType"),
     "a list of settings": ({"train": [1]}, "TrainConfig of a list: give a dictionary"),
     "a text for a number": ({"unet": {"base": "32"}}, "base of '32': use a whole number"),

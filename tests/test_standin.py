@@ -38,11 +38,13 @@ def train_a_step(folder):
 
 def plant(monkeypatch, function, right, wrong):
     """Put `wrong` in the place of `right` in a function of tinyddpm, for one test."""
+    function = inspect.unwrap(function)
     source = textwrap.dedent(inspect.getsource(function))
     assert source.count(right) == 1, f"{right} is not once in {function.__name__}"
     names = {}
     exec(source.replace(right, wrong), function.__globals__, names)
-    monkeypatch.setattr(function, "__code__", names[function.__name__].__code__)
+    planted = inspect.unwrap(names[function.__name__])
+    monkeypatch.setattr(function, "__code__", planted.__code__)
 
 
 NUMPY = "__import__('numpy')"
@@ -54,7 +56,8 @@ MISTAKES = {  # what is wrong: where, what stands there, what stood there by mis
     "an operand of NumPy": (
         Embedding.backward, "array_module(dy).arange", f"{NUMPY}.arange", "ufunc of NumPy"),
     "a loss made a number": (
-        advance, "(weight * losses).sum(), length", "float((weight * losses).sum()), length",
+        advance, "config.clip), (weight * losses).sum()",
+        "config.clip), float((weight * losses).sum())",
         "__float__ waits for the GPU"),
     "a question about a number": (
         clip_by_norm, "norm = (grad @ grad) ** 0.5", "norm = (grad @ grad) ** 0.5; norm > 1 or 0",

@@ -15,6 +15,7 @@ from .config import TrainConfig
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 OLD = "checkpoint.npz"  # of older versions
 VECTORS = "theta", "ema", "m", "v"
+SOURCE = {"path": str, "image_size": int, "background": str, "wanted": str}  # see `load_own`
 
 
 def read_run(place):
@@ -46,22 +47,23 @@ def _read(path):
         raise ValueError(f"{path} is no checkpoint of a run: name the folder of a run")
     try:
         unet, train = from_dict(UNetConfig, meta["unet"]), from_dict(TrainConfig, meta["train"])
-        _check_facts(meta, unet.classes)
+        _check_facts(meta, unet.classes, can_go_on=len(arrays) > 1)
         _check_arrays(arrays, unet, train)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{path}: {str(error)[:200]}") from None
     return arrays, unet, train, meta
 
 
-def _check_facts(meta, classes):
+def _check_facts(meta, classes, can_go_on):
     """ValueError unless the facts beside the settings are of the kinds that they should be."""
     data, names, labels = (meta.get(k, []) for k in ("data", "label_names", "learned_labels"))
-    if meta["step"] is not None:  # nobody knows that of published weights
+    if can_go_on or meta["step"] is not None:  # nobody knows that of published weights
         whole("step", meta["step"], 0)
     if not all(type(values) is list for values in (names, labels)):
         raise ValueError("label_names and learned_labels should be lists")
-    if type(meta.get("source", {})) is not dict:
-        raise ValueError("the source of the data should be a dictionary")
+    source = meta.get("source", {})
+    if type(source) is not dict or any(type(v) is not SOURCE.get(k) for k, v in source.items()):
+        raise ValueError(f"the source of the data should have {', '.join(SOURCE)} and no more")
     for label in labels:
         whole("a learned label", label, 0, classes)
     if not all(type(name) is str for name in (data, *names)) or Path(data).name != data:
