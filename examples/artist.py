@@ -11,7 +11,6 @@ from tinyddpm import (
     denoising_strip,
     final_images,
     generator,
-    guided,
     image_grid,
     inpaint,
     labelled_grid,
@@ -59,10 +58,10 @@ class Artist:
         sampling = dataclasses.replace(self.sampling, **changes)
         noise = self.trained.xp.asarray(self.noise[some])
         labels = None if self.labels is None else self.labels[some]
-        weight = sampling.guidance if labels is not None else 0
-        predict = guided(self.eps_model, labels, self.trained.unet.config.classes, weight)
+        null, schedule = self.trained.unet.config.classes, self.trained.schedule
+        predict = sampling.guided(self.eps_model, labels, null, schedule)
         rng = generator(self.seed, "sampling", xp=self.trained.xp)
-        schedule = sampling.respaced(self.trained.schedule)
+        schedule = sampling.respaced(schedule)
         steps = self.begin(sampler(sampling, predict, rng), schedule, noise, rng)
         return with_progress(steps, f"drawing {len(noise)} images", schedule.T)
 

@@ -28,7 +28,6 @@ from tinyddpm import (
     final_images,
     frechet_distance,
     generator,
-    guided,
     load_mnist,
     load_trained,
     sample,
@@ -83,7 +82,7 @@ def chosen_sampler(text, trained, guidance):
     name, _, steps = text.partition(":")
     if not steps.isdecimal():
         raise ValueError(f"--samplers {text}: write NAME:STEPS, such as dpm:20")
-    config = SamplingConfig(name, int(steps), guidance, trained.variance)
+    config = SamplingConfig(name, int(steps), guidance, variance=trained.variance)
     trained.schedule.respaced(config.steps)
     return config
 
@@ -95,7 +94,6 @@ def compare(trained, eps_model, cases, arguments, judge, test):
     shape = (n, *trained.unet.config.image_shape)
     noise = generator(arguments.seed, "noise").standard_normal(shape, np.float32)
     noise = trained.xp.asarray(noise)
-    predict = guided(eps_model, labels, null, arguments.guidance)
 
     order = generator(arguments.seed, "order").permutation(len(test.labels))
     drawn = [order[test.labels[order] == k][: (labels == k).sum()] for k in trained.labels]
@@ -114,6 +112,7 @@ def compare(trained, eps_model, cases, arguments, judge, test):
     for case in cases:
         began = time.perf_counter()
         rng = generator(arguments.seed, "sampling", xp=trained.xp)
+        predict = case.guided(eps_model, labels, null, trained.schedule)
         steps = sample(case, predict, trained.schedule, noise, rng)
         images = to_bytes(
             final_images(with_progress(steps, f"{case.sampler}, {case.steps} steps", case.steps))

@@ -41,7 +41,6 @@ from tinyddpm import (
     cores,
     frechet_distance,
     generator,
-    guided,
     image_grid,
     inception_score,
     kernel_distance,
@@ -203,7 +202,7 @@ def part(k, trained, eps_model, sampling, seed):
     config = trained.unet.config
     labels = asked(np.arange(k * PART, (k + 1) * PART), trained.labels)
     noise = generator(seed, "noise", k).standard_normal((PART, *config.image_shape), np.float32)
-    predict = guided(eps_model, labels, config.classes, sampling.guidance)
+    predict = sampling.guided(eps_model, labels, config.classes, trained.schedule)
     rng = generator(seed, "sampling", k, xp=trained.xp)
     return sample(sampling, predict, trained.schedule, trained.xp.asarray(noise), rng)
 

@@ -1,6 +1,7 @@
 """Samplers with the perfect network, which is known for data of Gaussians, and with each other."""
 
 import warnings
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
@@ -408,6 +409,20 @@ def test_guidance_extrapolates_from_the_null_label_in_one_call(rng):
         eps_hat = guided(eps_model, label, null=7, weight=weight)(x, t)
         assert np.allclose(eps_hat, (1 + weight) * conditional - weight * free)
     assert calls == [3, 6, 6]
+
+
+def test_a_share_of_the_times_is_guided(rng):
+    schedule, x, label = Schedule.cosine(100), rng.standard_normal((2, 3)), np.array([0, 1])
+    eps_model = lambda x_t, t, label: x_t * (label[:, None] + 1)  # noqa: E731
+    config = SamplingConfig(guidance=2.0, guided_share=0.6)
+    predict = config.guided(eps_model, label, 5, schedule)
+    free, asked = eps_model(x, None, np.array([5, 5])), eps_model(x, None, label)
+    assert np.allclose(predict(x, np.array([60, 60])), 3 * asked - 2 * free)
+    assert np.array_equal(predict(x, np.array([61, 61])), asked)
+    without = replace(config, guidance=0.0).guided(eps_model, label, 5, schedule)
+    assert np.array_equal(without(x, np.array([1, 1])), asked)
+    nobody = config.guided(lambda x_t, t, label: label, None, 0, schedule)
+    assert nobody(x, np.array([1, 1])) is None
 
 
 def test_the_variance_of_guided_steps_is_that_of_the_label():

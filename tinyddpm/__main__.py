@@ -30,7 +30,9 @@ MOST = 50  # digits
 
 def main():
     parser = argparse.ArgumentParser(
-        "python -m tinyddpm", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m tinyddpm",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("digits", nargs="?", default="0123456789", help="(0123456789)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the noise (0)")

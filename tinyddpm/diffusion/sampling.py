@@ -6,7 +6,7 @@ from functools import partial
 
 from ..config import COUNT, FROM_0, SHARE, check, setting
 from .dpm_solver import dpm_solver, dpm_solver_sde
-from .predictors import clipped
+from .predictors import clipped, guided
 from .process import VARIANCES
 from .samplers import ancestral, ddim
 from .spacings import SPACINGS
@@ -19,6 +19,7 @@ class SamplingConfig:
     sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps", COUNT)
     guidance: float = setting(1.5, "weight of guidance, if there are labels", FROM_0)
+    guided_share: float = setting(1.0, "of the times, the last ones: where it guides", SHARE)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
@@ -28,6 +29,20 @@ class SamplingConfig:
 
     def __post_init__(self):
         check(self)
+
+    def guided(self, eps_model, label, null, schedule):
+        """`predict` for samplers: eps_model with these labels, guided at the last times.
+
+        While there is hardly anything but noise, guidance would make all images of a label alike,
+        and so the first steps go without it, which is faster, too.
+        schedule   the one that the model was trained with; the other arguments as for `guided`
+        Source     Kynkäänniemi et al. 2024, arXiv:2404.07724
+        """
+        first = guided(eps_model, label, null, 0)
+        if label is None or not self.guidance:
+            return first
+        last, limit = guided(eps_model, label, null, self.guidance), self.guided_share * schedule.T
+        return lambda x_t, t: (last if t[0] <= limit else first)(x_t, t)
 
     def respaced(self, schedule):
         """The schedule at as many times, or at those, that the settings say.

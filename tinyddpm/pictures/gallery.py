@@ -7,7 +7,6 @@ import numpy as np
 
 from ..data import to_model_range
 from ..device import to_host
-from ..diffusion.predictors import guided
 from ..diffusion.process import q_sample, x0_and_eps
 from ..diffusion.samplers import final_images
 from ..diffusion.sampling import SamplingConfig, sample
@@ -116,8 +115,10 @@ def _sampling(run, workers, check):
     """The sampler's Steps, with a progress line; `check()` may stop it."""
     noise, labels = _noise_and_labels(run)
     config = replace(SAMPLING, steps=min(SAMPLING.steps, run.schedule.T))
-    weight = config.guidance if labels is not None and run.config.label_drop else 0
-    predict = guided(_eps_model(run, workers), labels, run.unet.config.classes, weight)
+    if not run.config.label_drop:
+        config = replace(config, guidance=0)
+    null = run.unet.config.classes
+    predict = config.guided(_eps_model(run, workers), labels, null, run.schedule)
     rng = generator(run.config.seed, "sampling", xp=run.xp)
     steps = sample(config, predict, run.schedule, noise, rng)
     for step in with_progress(steps, f"drawing {len(noise)} images", config.steps):
