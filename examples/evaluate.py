@@ -134,7 +134,7 @@ def chosen_folder(trained, sampling, arguments):
     if arguments.out:
         return Path(arguments.out)
     path = Path(arguments.checkpoint)
-    beside = path.parent if path.is_file() else path
+    beside = path if path.is_dir() else path.parent
     settings = f"{sampling.sampler}-{sampling.steps}-{sampling.guidance:g}"
     return beside / f"evaluation-{trained.step}-{settings}"
 

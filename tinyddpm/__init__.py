@@ -87,6 +87,7 @@ from .pictures.grids import (
     to_bytes,
 )
 from .pictures.plots import Axes, rate_distortion, spectrum
+from .pictures.terminal import has_colours, terminal_text
 from .progress import Progress, SafeStream, with_progress
 from .randomness import generator, random_generator
 from .ranks import keep, over_ranks, which_rank
@@ -95,7 +96,7 @@ from .training.config import TrainConfig
 from .training.denoiser import Denoiser
 from .training.loop import advance, train
 from .training.run import Run
-from .training.trained import load_published, load_trained, save_trained
+from .training.trained import load_pretrained, load_published, load_trained, save_trained
 from .workers import WorkerDied, Workers, micro_batch_size
 
 __version__ = "0.1.0"
@@ -105,20 +106,21 @@ __all__ = [
     "clip_by_norm", "clipped", "Concat", "Conv3x3", "cores", "Dataset", "DataUnavailable",
     "ddim", "ddim_inversion", "Denoiser", "denoising_strip", "device_name", "DEVICES",
     "dpm_solver", "dpm_solver_sde", "Dropout", "Embedding", "final_images", "frechet_distance",
-    "free_path", "generator", "given_flags", "GroupNorm", "guided", "hybrid_loss", "Identity",
-    "image_grid", "Inception", "inception_score", "inpaint", "keep", "kernel_distance",
-    "labelled_grid", "Layout", "learning_rate", "Linear", "load_checkpoint", "load_cifar10",
-    "load_dataset", "load_diffusers", "load_folder", "load_inception", "load_mnist", "load_own",
-    "load_process", "load_published", "load_trained", "log_variance",
-    "LossSecondMomentResampler", "micro_batch_size", "module_for", "moving_picture",
-    "named_grid", "nearest", "nearest_of_looks", "NormSiLU", "NotFinite", "offline_digits",
-    "over_ranks", "Param", "picture_format", "posterior_mean", "power_spectrum",
-    "precision_and_recall", "predictor", "prior_bits", "Process", "Progress", "q_sample",
-    "random_generator", "rate_distortion", "read_picture", "read_safetensors", "read_torch",
-    "Run", "SafeStream", "sample", "sampler", "SamplingConfig", "save_checkpoint",
+    "free_path", "generator", "given_flags", "GroupNorm", "guided", "has_colours",
+    "hybrid_loss", "Identity", "image_grid", "Inception", "inception_score", "inpaint", "keep",
+    "kernel_distance", "labelled_grid", "Layout", "learning_rate", "Linear", "load_checkpoint",
+    "load_cifar10", "load_dataset", "load_diffusers", "load_folder", "load_inception",
+    "load_mnist", "load_own", "load_pretrained", "load_process", "load_published",
+    "load_trained", "log_variance", "LossSecondMomentResampler", "micro_batch_size",
+    "module_for", "moving_picture", "named_grid", "nearest", "nearest_of_looks", "NormSiLU",
+    "NotFinite", "offline_digits", "over_ranks", "Param", "picture_format", "posterior_mean",
+    "power_spectrum", "precision_and_recall", "predictor", "prior_bits", "Process", "Progress",
+    "q_sample", "random_generator", "rate_distortion", "read_picture", "read_safetensors",
+    "read_torch", "Run", "SafeStream", "sample", "sampler", "SamplingConfig", "save_checkpoint",
     "save_diffusers", "save_gif", "save_picture", "save_trained", "Schedule", "sdedit", "SiLU",
     "simple_loss", "Sinusoid", "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target",
-    "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram",
-    "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "which_rank", "with_flags",
-    "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
+    "terminal_text", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
+    "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
+    "which_rank", "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors",
+    "x0_and_eps",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from .config import TrainConfig
 from .denoiser import Denoiser
 from .kept import read_run
 
+PRETRAINED = Path(__file__).parents[1] / "pretrained"  # models that are part of this package
 TRAINED_FOR = {"simple": "small", "hybrid": "learned", "vlb": "learned"}  # variances by loss
 
 
@@ -114,11 +116,25 @@ def load_published(path, process=None, image_size=None):
     return Trained(unet, config, schedule, theta, name, None, variance, labels, clip=process.clip)
 
 
+def load_pretrained(name="mnist"):
+    """A `Trained` model that is part of this package: "mnist", see pretrained/README.md.
+
+    Raises     ValueError for another name
+    """
+    known = {path.stem: path for path in sorted(PRETRAINED.glob("*.safetensors"))}
+    if name not in known:
+        raise ValueError(f"no pretrained model is called {name!r}: choose from {', '.join(known)}")
+    return load_trained(known[name])
+
+
 def load_trained(path):
     """The `Trained` model in a run's folder, in a copy of its checkpoint, or of `save_trained`.
 
+    "mnist" is the model of `load_pretrained`, unless there is such a file or folder.
     Raises     OSError or ValueError if there is no whole checkpoint of a run
     """
+    if path == "mnist" and not Path(path).exists():
+        return load_pretrained(path)
     _, arrays, unet_config, config, meta = read_run(path)
     unet, theta = UNet(unet_config), arrays["ema"].astype(np.float32, copy=False)
     schedule = SCHEDULES[config.schedule](config.T)
