@@ -26,7 +26,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import platform
 import signal
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from benchmark_machine import machine
 
 from tinyddpm import (
     DEVICES,
@@ -95,6 +95,7 @@ def main():
             raise ValueError(f"{name} of {getattr(arguments, name)}: use 1 or more")
     if arguments.json:
         console.check_folder(Path(arguments.json).parent)
+    print(machine(arguments.workers))
     if arguments.scaling:
         from benchmark_scaling import scaling  # which imports this file
 
@@ -343,7 +344,7 @@ def agree(players):
 def report(name, speed, memory):
     """Print the table of one network, and return its figures."""
     ours, *others = memory
-    print(f"\nnetwork {name}: {UNet(NETWORKS[name][0]).layout.size:,} parameters, {machine()}\n")
+    print(f"\nnetwork {name}: {UNet(NETWORKS[name][0]).layout.size:,} parameters\n")
     print("| | training, images/s | sampling, images/s | memory, MB |\n|---|---|---|---|")
     for who in memory:
         rates = f"{speed['train'][who]:.1f} | {speed['sample'][who]:.1f}"
@@ -358,10 +359,6 @@ def report(name, speed, memory):
         ratios = [figures[f"{what}_ratio_{name}"] for what in ("train", "sample", "memory")]
         print("| tinyddpm / PyTorch | {:.2f} | {:.2f} | {:.2f} |".format(*ratios))
     return {key: round(float(value), 4) for key, value in figures.items()}
-
-
-def machine():
-    return f"{platform.processor() or platform.machine()}, NumPy {np.__version__}"
 
 
 def profile(name, micro_batch):

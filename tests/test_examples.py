@@ -848,6 +848,16 @@ def test_benchmark_on_a_gpu_finds_the_same_loss_and_gradient(benchmark, a_gpu):
     assert scripts[1].answers[3][0] == 1 << 30  # what the memory pool says
 
 
+def test_benchmark_says_what_it_ran_on(benchmark, monkeypatch):
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    text = benchmark.machine(workers=3)
+    assert f"NumPy {np.__version__} with " in text and "3 workers" in text
+    assert "warning" not in text
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    assert "warning: OPENBLAS_CORETYPE=Haswell chooses" in benchmark.machine(workers=3)
+
+
 def test_benchmark_asks_nvidia_smi_how_busy_the_gpu_is(benchmark, monkeypatch, tmp_path):
     asked, program = [], tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho 97 %\n")

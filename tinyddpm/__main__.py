@@ -29,6 +29,7 @@ MOST = 50  # digits
 
 
 def main():
+    """Draw the digits of the command line, and write them as a picture."""
     parser = argparse.ArgumentParser(
         "python -m tinyddpm",
         description=__doc__,
