@@ -1,6 +1,7 @@
 """Images and labels that somebody has made into arrays: .npz files, and pairs of IDX files."""
 
 import gzip
+import math
 import re
 from pathlib import Path
 
@@ -26,14 +27,15 @@ def load_arrays(path):
         images = np.ascontiguousarray(doors.as_bytes(images), np.uint8)
         images = images.reshape(*images.shape[:3], -1)
     except Exception as error:  # NumPy, zipfile and gzip have a dozen ways to say "damaged"
-        raise ValueError(f"{path} holds no images and labels, or is damaged: {error}") from None
+        reason = " ".join(str(error)[:150].split())
+        raise ValueError(f"{path} holds no images and labels, or is damaged: {reason}") from None
     name = re.split("-?(?:train-?)?images", path.stem)[0] or path.resolve().parent.name
     return labelled(name, images, labels)
 
 
 def _npz(path):
     """The images and the labels in an .npz."""
-    with np.load(path) as archive:  # pickles are refused
+    with open(path, "rb") as file, np.load(file) as archive:  # pickles are refused
         arrays = {name: archive[name] for name in archive.files}
     images = max((a for a in arrays.values() if a.ndim in (3, 4)), key=len, default=())
     shapes = (len(images),), (len(images), 1)
@@ -59,7 +61,11 @@ def _idx(path):
 
     Format     0, 0, 8 (bytes), axes; the length of each as a big-endian uint32; the numbers
     """
-    content = path.read_bytes()
-    content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-    shape = np.frombuffer(content, ">u4", content[3], 4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    with open(path, "rb") as file:
+        packed = file.peek(2)[:2] == b"\x1f\x8b"
+        stream, most = gzip.GzipFile(fileobj=file) if packed else file, path.stat().st_size
+        axes = stream.read(4)[3]
+        shape = np.frombuffer(stream.read(4 * axes), ">u4").tolist()
+        if math.prod(shape) > most * (1032 if packed else 1):  # gzip's most
+            raise ValueError(f"numbers of the shape {shape} do not fit into {most:,} bytes")
+        return np.frombuffer(stream.read(math.prod(shape)), np.uint8).reshape(shape)

@@ -1,6 +1,7 @@
 """Tar archives, read from one end to the other; nothing is extracted, and names lead nowhere."""
 
 import gzip
+import zlib
 
 BLOCK = 512  # bytes
 
@@ -15,6 +16,14 @@ def tar_files(stream, wants, largest, most):
     """
     if stream.peek(2)[:2] == b"\x1f\x8b":
         stream = gzip.GzipFile(fileobj=stream)
+    try:
+        yield from _files(stream, wants, largest, most)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"its gzip is damaged: {error}") from None
+
+
+def _files(stream, wants, largest, most):
+    """The same of a stream that is unpacked."""
     while block := stream.read(BLOCK):
         most -= len(block)
         if any(block):  # at the end there are empty ones
