@@ -142,6 +142,8 @@ def chosen_folder(trained, sampling, arguments):
 def heading(trained, sampling, arguments):
     """What is evaluated, in a line: a number without it says nothing."""
     guidance = f", guidance {sampling.guidance:g}" if trained.can_guide else ""
+    if trained.can_guide and sampling.guidance and sampling.guided_share < 1:
+        guidance += f" at the last {sampling.guided_share:.0%} of the times"
     return (
         f"# {trained.data} after {trained.step:,} steps: {sampling.sampler} with {sampling.steps} "
         f"steps{guidance}, seed {arguments.seed}"

@@ -13,7 +13,7 @@ REPORTS = {
     "test_doors.py::test_what_is_not_finite_becomes_no_picture_and_no_number": (
         f"{LUCIDRAINS}#92, {DIFFUSERS}#4820", "black pictures after a loss that was NaN",
     ),
-    "test_doors.py::test_a_checkpoint_is_called_sound_when_the_step_after_it_had_a_loss": (
+    "test_training.py::test_a_gradient_gone_bad_is_named_and_the_last_good_checkpoint_stays": (
         f"{LUCIDRAINS}#61", "a checkpoint from before the NaN led to NaN again",
     ),
     "test_doors.py::test_only_rows_that_were_trained_are_asked_for": (

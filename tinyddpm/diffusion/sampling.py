@@ -16,10 +16,10 @@ from .spacings import SPACINGS
 class SamplingConfig:
     """Sampling."""
 
-    sampler: str = setting("dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
+    sampler: str = setting("sde-dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps", COUNT)
-    guidance: float = setting(1.5, "weight of guidance, if there are labels", FROM_0)
-    guided_share: float = setting(1.0, "of the times, the last ones: where it guides", SHARE)
+    guidance: float = setting(1.0, "weight of guidance, if there are labels", FROM_0)
+    guided_share: float = setting(0.6, "of the times, the last ones: where it guides", SHARE)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("quadratic", "which of the model's times", tuple(SPACINGS))
