@@ -592,7 +592,7 @@ def test_a_process_of_two_steps_is_trained_and_drawn(tmp_path):
         warnings.simplefilter("ignore")  # two steps leave much of the image
         run = Run.start(unet, replace(SHORT, T=2, schedule="cosine"), data, tmp_path / "run")
         train(run)
-    assert len(list(run.folder.glob("*.*"))) == 9
+    assert len(list(run.folder.glob("*.*"))) == 10
 
 
 # On a GPU.

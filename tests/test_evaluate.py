@@ -184,7 +184,9 @@ def test_from_the_checkpoint_to_the_table(module, checkpoint, tmp_path, monkeypa
     monkeypatch.setattr(sys, "argv", ["evaluate.py", str(checkpoint), *flags, str(tmp_path)])
     module.main()
     out = capsys.readouterr().out
-    assert out.startswith("# offline-digits after 0 steps: sde-dpm with 2 steps, guidance 0, seed 0\n")
+    assert out.startswith(
+        "# offline-digits after 0 steps: sde-dpm with 2 steps, guidance 0, seed 0\n"
+    )
     made = checkpoint / "evaluation-0-sde-dpm-2-0"
     assert (made / "evaluation.md").read_text(encoding="utf-8") in out
     assert len(list(made.glob("*.png"))) == 4 and len(list((made / "parts").iterdir())) == 2

@@ -486,10 +486,12 @@ def test_pictures_are_guided_away_from_the_null_label(tmp_path, monkeypatch):
 
     monkeypatch.setattr(gallery, "_eps_model", spying)
     train(run)
-    assert asked[0].tolist() == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 15
+    labels = [0] * 5 + [1] * 5 + [2] * 5
+    assert asked[0].tolist() == labels  # while there is little but noise
+    assert labels + [3] * 15 in [label.tolist() for label in asked]
     asked.clear()
     train(start(tmp_path / "no null", steps=1, label_drop=0.0))
-    assert asked[0].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert all(len(label) <= 15 for label in asked)
 
 
 def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
