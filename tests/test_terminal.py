@@ -90,7 +90,8 @@ def test_it_draws_in_an_empty_folder(tmp_path):
     again = run("20", folder=tmp_path, PYTHONIOENCODING="ascii")
     assert "#" in again.stdout and "20-2.png" in again.stdout
     assert (tmp_path / "20.png").read_bytes() == (tmp_path / "20-2.png").read_bytes()
-    assert Image.open(tmp_path / "20.png").size == (248, 128)
+    with Image.open(tmp_path / "20.png") as picture:
+        assert picture.size == (248, 128)
 
 
 @pytest.mark.parametrize("word", ["12a", "-3", "", "٣", "1" * 51])
