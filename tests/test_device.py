@@ -414,7 +414,7 @@ def test_a_trained_model_draws_the_same_images_on_both_devices(xp, tmp_path):
             predict = guided(eps_model, np.array([0, 1, 2, 0, 1]), null=3, weight=1.0)
             x = trained.xp.asarray(noise)
             images.append(
-                final_images(sample(SamplingConfig(steps=4), predict, trained.schedule, x, None))
+                final_images(sample(SamplingConfig("dpm", 4), predict, trained.schedule, x, None))
             )
     assert close(images[1], images[0], 1e-4)
 

@@ -72,7 +72,7 @@ def ask(folder, workers):
     judges = Workers(Classifier(config), theta, workers)
     with trained.predictor(workers) as eps_model, judges:
         predict = guided(eps_model, np.arange(6) % 3, 3, 0.5)
-        steps = sample(SamplingConfig(steps=4), predict, trained.schedule, noise, None)
+        steps = sample(SamplingConfig("dpm", 4), predict, trained.schedule, noise, None)
         images = final_images(steps)
         x0, rng = to_model_range(data.images[:6]), np.random.default_rng(1)
         bits = [term.bits for term in bound_terms(predict, x0, trained.schedule, rng)]

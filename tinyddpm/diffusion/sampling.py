@@ -19,13 +19,13 @@ class SamplingConfig:
     sampler: str = setting("sde-dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps", COUNT)
     guidance: float = setting(1.0, "weight of guidance, if there are labels", FROM_0)
-    guided_share: float = setting(0.6, "of the times, the last ones: where it guides", SHARE)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
     eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
     spacing: str = setting("log-snr", "which of the model's times", tuple(SPACINGS))
     times: tuple = setting((), "these of them, not as many as --steps", COUNT)
     clip: float = setting(1.0, "largest number in a step's estimate; 0 for any", FROM_0)
     dynamic: float = setting(0.0, "share of them to be in reach, not clipped: 0.995", SHARE)
+    guided_share: float = setting(0.6, "of the times, the last ones: where it guides", SHARE)
 
     def __post_init__(self):
         check(self)
