@@ -6,8 +6,8 @@
 Each is a good file with a few changes, a function of (reader, number). A reader may take it, or
 raise a ValueError, an OSError or DataUnavailable with a short message, and may not ask for much
 more memory than the good file holds (Pillow asks for what a picture's header says, but never
-touches it). What else happens is printed, and the file is kept. The default suite has some hundreds
-of each.
+touches it). What else happens is printed, and the file is kept. The default suite has a hundred of
+each.
 """
 
 import argparse

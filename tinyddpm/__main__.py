@@ -51,16 +51,16 @@ def main():
 def draw(digits, seed, stream):
     """The images (N, 28, 28, 1) of a text of digits; a terminal with colours sees them come."""
     trained, config = load_pretrained("mnist"), SamplingConfig()
-    labels = np.array([int(digit) for digit in digits])
+    labels, live = np.array([int(digit) for digit in digits]), has_colours(stream)
     noise = generator(seed, "noise").standard_normal((len(labels), 28, 28, 1), np.float32)
     with trained.predictor() as eps_model:
         predict = guided(eps_model, labels, trained.unet.config.classes, config.guidance)
         steps = sample(config, predict, trained.schedule, noise, generator(seed, "sampling"))
         for step in steps:
-            text = terminal_text(step.x, stream)
-            if step.t and has_colours(stream):  # the next step is written over this one
+            if step.t and live:  # the next step is written over this one
+                text = terminal_text(step.x, stream)
                 stream.write(text + f"\x1b[{text.count(chr(10))}A")
-    stream.write(text)
+    stream.write(terminal_text(step.x, stream))
     return step.x
 
 

@@ -17,6 +17,8 @@ from .cache import data_folder
 from .download import DataUnavailable
 from .pictures import Unusable, read_picture
 
+SOURCE = {"path": str, "image_size": int, "background": str, "wanted": str}  # what a `source` holds
+
 
 def load_own(path, image_size=None, background="white", wanted=None, folder=None):
     """The Dataset at a path: a folder of pictures (`load_folder`) or arrays (`load_arrays`).
@@ -38,8 +40,7 @@ def load_own(path, image_size=None, background="white", wanted=None, folder=None
     size, found = data.images.shape[1], _sha256(data.images, data.labels)
     if wanted not in (None, found):
         raise DataUnavailable(f"{path} does not hold what the run began with: put that back")
-    source = {"path": str(path), "image_size": size, "background": background, "wanted": found}
-    return data._replace(source=source)
+    return data._replace(source=dict(zip(SOURCE, (str(path), size, background, found))))
 
 
 def load_folder(path, size, labels="folders", background="white", cache=None):

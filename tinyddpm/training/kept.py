@@ -6,6 +6,7 @@ import numpy as np
 
 from ..checkpoint import load_checkpoint
 from ..config import from_dict
+from ..data.own import SOURCE
 from ..diffusion.process import VARIANCES
 from ..doors import finite, whole
 from ..nn.unet import UNet
@@ -15,7 +16,6 @@ from .config import TrainConfig
 NEWEST, BEFORE = "checkpoint.safetensors", "checkpoint-before.safetensors"
 OLD = "checkpoint.npz"  # of older versions
 VECTORS = "theta", "ema", "m", "v"
-SOURCE = {"path": str, "image_size": int, "background": str, "wanted": str}  # see `load_own`
 
 
 def read_run(place):
