@@ -55,7 +55,7 @@ def needs(unet_config, batch, workers, rounds):
 
     def update():
         clip_by_norm(grad, run.config.clip)
-        run.adam.update(run.theta, grad, 0.0)
+        run.optimizer.update(run.theta, grad, 0.0)
         update_ema(run.ema, run.theta, run.step, run.config.ema_decay)
 
     with Workers(job, run.theta, workers) as crew:

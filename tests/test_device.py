@@ -22,6 +22,7 @@ from tinyddpm import (
     Dataset,
     Inception,
     Layout,
+    Muon,
     Run,
     SamplingConfig,
     Schedule,
@@ -53,6 +54,7 @@ from tinyddpm import (
 )
 from tinyddpm.evaluation import inception
 from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
+from tinyddpm.nn.tape import zeros
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.loop import advance
@@ -182,12 +184,16 @@ def test_the_gradient_of_a_loss_is_its_slope(name, xp):
     assert by_stencil <= 1e-9
 
 
-def test_the_optimiser_gives_the_numbers_of_numpy(xp, rng):
+@pytest.mark.parametrize("kind", [Adam, Muon])
+def test_the_optimiser_gives_the_numbers_of_numpy(kind, xp, rng):
+    layout = Layout()
+    layout.add("b", (20,), zeros)
+    matrices = [[layout.add("W", (5, 6), zeros)]] if kind is Muon else []
     results, start = [], rng.standard_normal(50).astype(np.float32)
     gradients = rng.standard_normal((3, 50)).astype(np.float32)
     for where in (np, xp):
         theta, ema = where.asarray(start.copy()), where.asarray(start.copy())
-        adam, lengths = Adam(theta), []
+        adam, lengths = kind(theta, *matrices), []
         with no_waiting(where):
             for step, gradient in enumerate(gradients, 1):
                 lengths.append(clip_by_norm(gradient := where.asarray(gradient.copy()), 5.0))
@@ -316,7 +322,7 @@ def test_a_step_of_training_reads_nothing_back(loss, predicts, xp, tmp_path):
             advance(run, workers)
     assert len(run.log.fetch()) == 2 and np.isfinite(run.log.losses).all()
     assert not np.array_equal(to_host(run.theta), before)
-    state = run.theta, run.ema, run.adam.m, run.adam.v, run.images, run.labels
+    state = run.theta, run.ema, run.optimizer.m, run.optimizer.v, run.images, run.labels
     assert all(array_module(array) is xp for array in state)
     assert run.images.dtype == np.uint8
 
@@ -380,7 +386,7 @@ def test_a_sampling_step_sends_times_and_no_tables(sampler, variance, eta, sent,
 
 
 def arrays(run):
-    names = {"theta": run.theta, "ema": run.ema, "m": run.adam.m, "v": run.adam.v}
+    names = {"theta": run.theta, "ema": run.ema, "m": run.optimizer.m, "v": run.optimizer.v}
     return {name: to_host(array) for name, array in names.items()}
 
 

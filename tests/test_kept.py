@@ -30,7 +30,7 @@ DEEP = {"base": 4096, "multipliers": [1] * 3, "blocks": 10**6, "image_size": 8}
 def run(tmp_path):
     """A run with two checkpoints, of steps 0 and 1."""
     run = start(tmp_path / "run")
-    run.adam.step = 1
+    run.optimizer.step = 1
     run.save()
     return run
 
@@ -52,10 +52,10 @@ def test_the_last_two_are_kept_and_a_damaged_one_falls_back(run, capsys):
     again = resume(run.folder)
     out = capsys.readouterr().out
     assert again.step == 0 and NEWEST in out and f"{BEFORE} is taken, of step 0" in out
-    again.adam.step = 2
+    again.optimizer.step = 2
     again.save()  # the damaged one is not what is kept
     assert step_of(run.folder) == 2 and load_checkpoint(run.folder / BEFORE).meta["step"] == 0
-    again.adam.step = 3
+    again.optimizer.step = 3
     again.save()
     assert load_checkpoint(run.folder / BEFORE).meta["step"] == 2
     damage(run.folder / NEWEST)
@@ -83,7 +83,7 @@ def test_an_old_checkpoint_goes_on_and_the_next_one_is_new(run):
     again = resume(run.folder)
     assert again.step == 1 and np.array_equal(again.theta, run.theta)
     assert load_trained(old).step == 1
-    again.adam.step = 2
+    again.optimizer.step = 2
     again.save()
     assert step_of(run.folder) == 2
 
@@ -256,7 +256,7 @@ def test_a_fault_at_any_file_call_of_a_save_loses_nothing(run, tmp_path, code, f
         at += 1
         for name, saved in whole.items():
             (run.folder / name).write_bytes(saved)
-        run.adam.step, run.saved_step = 2, 1
+        run.optimizer.step, run.saved_step = 2, 1
         with pytest.MonkeyPatch.context() as patch:
             faults = Faults(patch, at, code, for_ever)
             try:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from tinyddpm import Adam, clip_by_norm, learning_rate, update_ema
+from tinyddpm import Adam, Layout, Muon, UNet, UNetConfig, clip_by_norm, learning_rate, update_ema
+from tinyddpm.nn.optim import orthogonalized
+from tinyddpm.nn.tape import zeros
 
 
 def test_adam_takes_three_hand_computed_steps():
@@ -81,3 +83,62 @@ def test_ema_forgets_its_start_and_then_moves_slowly():
     late = np.array([0.0])
     update_ema(late, np.array([1.0]), 10**7, 0.9999)
     assert late[0] == pytest.approx(1e-4)
+
+
+def polynomial(s):
+    """What five steps of Newton-Schulz make of a singular value s."""
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return s
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (8, 5), (6, 6), (1, 7)])
+def test_a_matrix_is_made_orthogonal_by_its_singular_values_alone(shape, rng):
+    matrix = rng.standard_normal(shape)
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    wanted = left * polynomial(values / np.sqrt(np.sum(values**2))) @ right
+    assert np.abs(orthogonalized(matrix) - wanted).max() <= 1e-6  # 1e-7 is added to a length
+
+
+def test_what_is_above_a_hundredth_is_stretched_about_alike():
+    values = polynomial(np.linspace(0.01, 1, 100_001))
+    assert 0.68 < values.min() < 0.69 and 1.2 < values.max() < 1.21
+    assert not orthogonalized(np.zeros((3, 4))).any()
+
+
+def test_muon_turns_matrices_and_leaves_the_rest_to_adam(rng):
+    """Two steps by an independent way: singular values for the matrices, Adam for what is not."""
+    layout = Layout()
+    bias, kernel, gain, wide, last = (
+        layout.add(name, shape, zeros)
+        for name, shape in zip("bkgwl", [(4,), (3, 3, 2, 4), (5,), (2, 6), (3, 3)])
+    )
+    theta = rng.standard_normal(layout.size)
+    gradients = rng.standard_normal((2, layout.size))
+    muon, adam = Muon(theta, [kernel, wide]), Adam(theta)
+    start, plain = theta.copy(), theta.copy()
+    for gradient in gradients:
+        muon.update(theta, gradient, 0.01)
+        adam.update(plain, gradient, 0.01)
+    assert muon.step == 2
+    for param in (bias, gain, last):
+        assert np.array_equal(param.of(theta), param.of(plain))
+        assert np.array_equal(param.of(muon.m), param.of(adam.m))
+    for param, longest in ((kernel, 18), (wide, 6)):
+        wanted, average = param.of(start).reshape(-1, param.shape[-1]), 0.0
+        for gradient in gradients:
+            G = param.of(gradient).reshape(wanted.shape)
+            average = 0.95 * average + 0.05 * G
+            left, values, right = np.linalg.svd(0.95 * average + 0.05 * G, full_matrices=False)
+            turned = left * polynomial(values / np.sqrt(np.sum(values**2))) @ right
+            wanted = wanted - 0.4 * 0.01 * np.sqrt(longest) * turned
+        assert np.abs(param.of(theta).reshape(wanted.shape) - wanted).max() <= 1e-8
+        assert not param.of(muon.v).any()
+
+
+def test_muon_is_for_the_matrices_of_hidden_layers():
+    unet = UNet(UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), classes=3))
+    names = {param.name for param in unet.matrices}
+    others = {p.name for p in unet.layout.params if len(p.shape) > 1} - names
+    assert others == {"conv_in.W", "conv_out.W", "condition.label.table"}
+    assert all(len(param.shape) in (2, 4) for param in unet.matrices)

@@ -433,14 +433,16 @@ def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "schedule, predicts, loss", [("cosine", "v", "hybrid"), ("linear", "x0", "vlb")]
+    "schedule, predicts, loss, optimizer",
+    [("cosine", "v", "hybrid", "muon"), ("linear", "x0", "vlb", "adam")],
 )
 def test_every_kind_of_training_resumes_with_the_same_bytes(
-    tmp_path, monkeypatch, schedule, predicts, loss
+    tmp_path, monkeypatch, schedule, predicts, loss, optimizer
 ):
     """With so few times that importance sampling has begun before the run is stopped."""
-    unet, changes = replace(UNET, outputs=2), {"schedule": schedule, "predicts": predicts}
-    config = replace(CONFIG, **changes, loss=loss, T=25, steps=60, batch=12, every=50)
+    unet = replace(UNET, outputs=2)
+    kind = {"schedule": schedule, "predicts": predicts, "loss": loss, "optimizer": optimizer}
+    config = replace(CONFIG, **kind, T=25, steps=60, batch=12, every=50)
     for name in "ab":
         Run.start(unet, config, stripes(), tmp_path / name)
     train(resume(tmp_path / "a"))

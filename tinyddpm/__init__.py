@@ -71,7 +71,7 @@ from .nn.layers import (
     UpsampleConv,
     update_ema,
 )
-from .nn.optim import clip_by_norm, learning_rate
+from .nn.optim import Muon, clip_by_norm, learning_rate
 from .nn.tape import Layout, Param, Tape
 from .nn.unet import UNet
 from .nn.unet_config import UNetConfig
@@ -112,15 +112,15 @@ __all__ = [
     "load_cifar10", "load_dataset", "load_diffusers", "load_folder", "load_inception",
     "load_mnist", "load_own", "load_pretrained", "load_process", "load_published",
     "load_trained", "log_variance", "LossSecondMomentResampler", "micro_batch_size",
-    "module_for", "moving_picture", "named_grid", "nearest", "nearest_of_looks", "NormSiLU",
-    "NotFinite", "offline_digits", "over_ranks", "Param", "picture_format", "posterior_mean",
-    "power_spectrum", "precision_and_recall", "predictor", "prior_bits", "Process", "Progress",
-    "q_sample", "random_generator", "rate_distortion", "read_picture", "read_safetensors",
-    "read_torch", "Run", "SafeStream", "sample", "sampler", "SamplingConfig", "save_checkpoint",
-    "save_diffusers", "save_gif", "save_picture", "save_trained", "Schedule", "sdedit", "SiLU",
-    "simple_loss", "Sinusoid", "slerp", "spectral_excess", "spectrum", "Step", "Tape", "target",
-    "terminal_text", "to_bytes", "to_host", "to_model_range", "train", "TrainConfig", "UNet",
-    "unet_diagram", "UNetConfig", "update_ema", "Upsample", "UpsampleConv", "vlb_loss",
-    "which_rank", "with_flags", "with_progress", "WorkerDied", "Workers", "write_safetensors",
-    "x0_and_eps",
+    "module_for", "moving_picture", "Muon", "named_grid", "nearest", "nearest_of_looks",
+    "NormSiLU", "NotFinite", "offline_digits", "over_ranks", "Param", "picture_format",
+    "posterior_mean", "power_spectrum", "precision_and_recall", "predictor", "prior_bits",
+    "Process", "Progress", "q_sample", "random_generator", "rate_distortion", "read_picture",
+    "read_safetensors", "read_torch", "Run", "SafeStream", "sample", "sampler",
+    "SamplingConfig", "save_checkpoint", "save_diffusers", "save_gif", "save_picture",
+    "save_trained", "Schedule", "sdedit", "SiLU", "simple_loss", "Sinusoid", "slerp",
+    "spectral_excess", "spectrum", "Step", "Tape", "target", "terminal_text", "to_bytes",
+    "to_host", "to_model_range", "train", "TrainConfig", "UNet", "unet_diagram", "UNetConfig",
+    "update_ema", "Upsample", "UpsampleConv", "vlb_loss", "which_rank", "with_flags",
+    "with_progress", "WorkerDied", "Workers", "write_safetensors", "x0_and_eps",
 ]  # fmt: skip

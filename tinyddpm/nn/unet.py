@@ -65,6 +65,12 @@ class UNet:
         self.norm_out = NormSiLU(GroupNorm(layout, "norm_out", c, config.groups, config.tiny))
         self.conv_out = Conv3x3(layout, "conv_out", c, n_out, scale=NEARLY_ZERO)
 
+    @property
+    def matrices(self):
+        """The Params of the weights between the first and the last layer: see `Muon`."""
+        ends = "conv_in.W", "conv_out.W"
+        return [p for p in self.layout.params if p.name.endswith(".W") and p.name not in ends]
+
     def forward(self, x_t, t, tape, label=None):
         x_t, t, label = self._check(x_t, t, label, tape)
         emb = self.condition.forward(t, label, tape)

@@ -99,7 +99,7 @@ def advance(run, workers):
         raise not_finite(run.step + 1, loss, length, lr, _largest(run.unet.layout, grad))
     if config.loss == "vlb":
         run.history.update(to_host(t), to_host(losses))
-    run.adam.update(run.theta, grad, lr)
+    run.optimizer.update(run.theta, grad, lr)
     update_ema(run.ema, run.theta, run.step, config.ema_decay)
     run.log.record(run.step, loss, length, lr)
 

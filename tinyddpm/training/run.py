@@ -15,6 +15,7 @@ from ..diffusion.timesteps import LossSecondMomentResampler
 from ..doors import finite
 from ..files import atomic_write, keep_as
 from ..nn.layers import Adam
+from ..nn.optim import Muon
 from ..nn.unet import UNet
 from ..randomness import generator
 from .config import TrainConfig
@@ -28,7 +29,7 @@ class Run:
     unet, config, schedule, dataset    what is trained, how, and on what
     xp                                 the array module that config.device asks for
     images, labels                     those of the data set, as arrays of xp
-    theta, ema, adam, history, step    the state: with `config` it decides all that comes after
+    theta, ema, optimizer, history     the state: with `config` it decides all that comes after
     log                                the `Log` of its steps
     """
 
@@ -42,7 +43,8 @@ class Run:
         self.schedule = SCHEDULES[config.schedule](config.T)
         self.theta = self.xp.asarray(self.unet.layout.init(generator(config.seed, "weights")))
         self.ema = self.theta.copy()
-        self.adam = Adam(self.theta)
+        muon = config.optimizer == "muon"
+        self.optimizer = Muon(self.theta, self.unet.matrices) if muon else Adam(self.theta)
         self.history = LossSecondMomentResampler(config.T)
         self.log = Log()
         self.saved_step = 0  # the step of the checkpoint
@@ -66,7 +68,7 @@ class Run:
     @property
     def step(self):
         """How many steps have been done."""
-        return self.adam.step
+        return self.optimizer.step
 
     @property
     def learned_labels(self):
@@ -107,11 +109,11 @@ class Run:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         module_for(config.device)  # refused before anything is fetched
         run = cls(unet_config, config, load_dataset(meta["data"], **meta.get("source", {})), folder)
-        run.theta, run.ema, run.adam.m, run.adam.v = (
+        run.theta, run.ema, run.optimizer.m, run.optimizer.v = (
             run.xp.asarray(arrays[name]) for name in VECTORS
         )
         run.history.losses, run.newest_is_whole = arrays["history"], path.name == NEWEST
-        run.adam.step = run.saved_step = meta["step"]
+        run.optimizer.step = run.saved_step = meta["step"]
         run.log.read(run.folder / "log.csv", run.step)  # it may be ahead of the checkpoint
         return run
 
@@ -136,7 +138,7 @@ class Run:
             with atomic_write(self.folder / "log.csv") as file:
                 file.write(self.log.text().encode())
         finally:  # a log that cannot be replaced, as a spreadsheet has it open, is no great loss
-            vectors = zip(VECTORS, (self.theta, self.ema, self.adam.m, self.adam.v))
+            vectors = zip(VECTORS, (self.theta, self.ema, self.optimizer.m, self.optimizer.v))
             arrays = {name: finite(name, to_host(vector)) for name, vector in vectors}
             arrays["history"] = self.history.losses
             newest, before = self.folder / NEWEST, self.folder / BEFORE
