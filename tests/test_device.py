@@ -32,6 +32,7 @@ from tinyddpm import (
     bits_per_dimension,
     bound_terms,
     clip_by_norm,
+    clipped,
     ddim_inversion,
     device_name,
     final_images,
@@ -238,7 +239,7 @@ def test_altering_a_picture_gives_the_numbers_of_numpy(name, xp, rng):
     unet, schedule = UNet(TINY_UNET), Schedule.linear(50)
     theta = random_theta(unet.layout, rng, np.float32)
     noise, x0 = rng.standard_normal((2, 2, 4, 4, 2)).astype(np.float32)
-    config, mask, results = SamplingConfig(name, 4, dynamic=0.9), np.eye(4)[..., None], []
+    config, mask, results = SamplingConfig(name, 4), np.eye(4)[..., None], []
     few = config.respaced(schedule)
     for where in (np, xp):
         predict = predictor(unet, where.asarray(theta), schedule)
@@ -249,6 +250,15 @@ def test_altering_a_picture_gives_the_numbers_of_numpy(name, xp, rng):
             results.append((filled, final_images(sdedit(walk, few, image, eps, 0.5))))
     for here, there in zip(*results):
         assert close(there, here, 1e-4)
+
+
+def test_a_dynamic_threshold_is_the_one_of_numpy(xp, rng):
+    if "CPU" in device_name(xp):
+        pytest.skip("CuPy on a CPU cannot sort: it does that by machine code for a GPU")
+    x0_hat = 2 * rng.standard_normal((3, 4, 4, 2)).astype(np.float32)
+    with no_waiting(xp):
+        there = clipped(xp.asarray(x0_hat), share=0.9)
+    assert close(there, clipped(x0_hat, share=0.9), 1e-6)
 
 
 def test_the_way_back_to_noise_and_between_two_gives_the_numbers_of_numpy(xp, rng):

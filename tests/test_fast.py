@@ -1,7 +1,9 @@
 """Fast layers give the numbers of the plain ones, which one switch chooses instead."""
 
+import inspect
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -298,6 +300,19 @@ def test_a_whole_network_by_fast_layers(rng, monkeypatch):
         results.append((y, network.backward(y, tape), tape.grad))
     for one, other in zip(*results):
         assert np.abs(one - other).max() <= 1e-10 * np.abs(other).max()
+
+
+def test_layers_for_a_gpu_know_every_setting():
+    """No kernel runs without a GPU: what a plain layer reads is looked for in the other's text."""
+    for layer in (kind for kind in vars(fast).values() if isinstance(kind, type)):
+        plain, own = layer.__mro__[-2], inspect.getsource(sys.modules[layer.__module__])
+        methods = {name: inspect.getsource(f) for name, f in vars(plain).items() if callable(f)}
+        methods.pop("__init__", None)
+        own += "".join(methods[name] for name in methods.keys() - vars(layer).keys())
+        for setting in inspect.signature(plain).parameters.keys() - {"name"}:
+            pattern = rf"\.{setting}\b"
+            read = any(re.search("self" + pattern, method) for method in methods.values())
+            assert not read or re.search(pattern, own), f"{layer}: {setting}"
 
 
 @pytest.mark.parametrize("value, wanted", [("0", "tinyddpm.nn.conv"), ("1", "tinyddpm.nn.fast")])
