@@ -12,7 +12,7 @@ SOURCE = """
 
 // The sum over the threads t, t ± step, t ± 2 step ..., told to all of them. Its order is fixed.
 __device__ real sum(real value, int step) {
-    __shared__ real sums[256];
+    __shared__ real sums[256];  // THREADS
     int t = threadIdx.y * blockDim.x + threadIdx.x;
     sums[t] = value;
     __syncthreads();
@@ -103,31 +103,31 @@ class NormSiLU(norm.NormSiLU):
         return backward(self.norm, dy, tape, silu=1)
 
 
-def _takes(norm, x, tape):
-    return takes(x, tape.theta) and x.shape[-1] // norm.groups <= THREADS
+def _takes(layer, x, tape):
+    return takes(x, tape.theta) and x.shape[-1] // layer.groups <= THREADS
 
 
-def forward(norm, x, tape, silu=0):
+def forward(layer, x, tape, silu=0):
     """y (N, H, W, C) = gain x̂ + bias, or silu of it."""
     x, xp = in_one_piece(x), array_module(x)
-    y, statistics = xp.empty_like(x), xp.empty((len(x), norm.groups, 2), x.dtype)
-    _run("forward", norm, tape, x, silu, y, statistics, float(norm.tiny))
-    tape.push(norm, (x, statistics))
+    y, statistics = xp.empty_like(x), xp.empty((len(x), layer.groups, 2), x.dtype)
+    _run("forward", layer, tape, x, silu, y, statistics, float(layer.tiny))
+    tape.push(layer, (x, statistics))
     return y
 
 
-def backward(norm, dy, tape, silu=0):
+def backward(layer, dy, tape, silu=0):
     """dx (N, H, W, C); adds to the gradients of gain and bias. x̂ and h are computed once more."""
-    (x, statistics), dy, xp = tape.pop(norm), in_one_piece(dy), array_module(dy)
+    (x, statistics), dy, xp = tape.pop(layer), in_one_piece(dy), array_module(dy)
     dx, sums_of_images = xp.empty_like(dy), xp.empty((len(x), 2 * x.shape[-1]), dy.dtype)
-    _run("backward", norm, tape, x, silu, dy, statistics, dx, sums_of_images)
-    add_rows(sums_of_images, tape.grad[norm.gain.span.start : norm.bias.span.stop])  # neighbours
+    _run("backward", layer, tape, x, silu, dy, statistics, dx, sums_of_images)
+    add_rows(sums_of_images, tape.grad[layer.gain.span.start : layer.bias.span.stop])  # neighbours
     return dx
 
 
-def _run(name, norm, tape, x, silu, *more):
+def _run(name, layer, tape, x, silu, *more):
     """A kernel, with a block for each group of each image of x (N, H, W, C)."""
-    gain, bias = norm.gain.of(tape.theta), norm.bias.of(tape.theta)
-    pixels, width = x.shape[1] * x.shape[2], x.shape[-1] // norm.groups
-    run(SOURCE, name, (norm.groups, len(x)), (width, THREADS // width), x, gain, bias, pixels,
+    gain, bias = layer.gain.of(tape.theta), layer.bias.of(tape.theta)
+    pixels, width = x.shape[1] * x.shape[2], x.shape[-1] // layer.groups
+    run(SOURCE, name, (layer.groups, len(x)), (width, THREADS // width), x, gain, bias, pixels,
         silu, *more)  # fmt: skip

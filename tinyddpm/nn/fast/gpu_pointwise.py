@@ -46,9 +46,9 @@ class Concat(concat.Concat):
 
 
 def _between(a, b, y, formula):
-    """A kernel for each number of y (..., C + D) and for `part`, its place in a or b (..., C or D).
+    """A formula for every number of y (..., C + D) and its `part` of a (..., C) or b (..., D).
 
-    y has fewer than 2³² numbers, because a GPU divides those faster than larger ones.
+    y has fewer than 2³² of them, because a GPU divides such numbers faster than larger ones.
     """
     place = """
         unsigned width = c + d, pixel = unsigned(i) / width, channel = unsigned(i) % width;

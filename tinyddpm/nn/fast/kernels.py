@@ -5,8 +5,8 @@ their type. Threads come in blocks, and 32 threads of a block with the same thre
 side by side: they should read numbers that lie side by side. Nothing here is compiled, and CuPy is
 not imported, before an array on a GPU comes along.
 
-All of it was run by CuPy on a CPU, with threads in random order, and compiled for sm_80 and sm_90.
-How fast it is on a GPU has not been measured.
+All of it was run by CuPy on a CPU, with threads in random order, and compiled for sm_80 and sm_90;
+nothing has run on a GPU yet: see README.md.
 """
 
 import math
@@ -56,7 +56,11 @@ def _kernel(xp, source, name, real):
 
 
 def pointwise(like, inputs, outputs, formula):
-    """A kernel that computes a formula for each number of arrays on the device of `like`."""
+    """A kernel that computes a formula for each number of arrays on the device of `like`.
+
+    Inputs and outputs are lists of a type and a name, T for that of the arrays; `i` is a number's
+    place among them.
+    """
     return _pointwise(array_module(like), inputs, outputs, formula)
 
 
