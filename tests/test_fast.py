@@ -11,11 +11,12 @@ import threading
 
 import numpy as np
 import pytest
+import standin
 from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig
 from tinyddpm.nn import attention, blocks, broadcast, conv, fast, layers, linear, norm, pairs, unet
-from tinyddpm.nn.fast import arithmetic, maps, memory, winograd
+from tinyddpm.nn.fast import arithmetic, kernels, maps, memory, winograd
 from tinyddpm.nn.fast import attention as fast_attention
 from tinyddpm.nn.fast import norm as fast_norm
 from tinyddpm.nn.gradcheck import jacobian_gap
@@ -313,6 +314,30 @@ def test_layers_for_a_gpu_know_every_setting():
             pattern = rf"\.{setting}\b"
             read = any(re.search("self" + pattern, method) for method in methods.values())
             assert not read or re.search(pattern, own), f"{layer}: {setting}"
+
+
+def test_layers_for_a_gpu_go_back_the_way_that_they_went(monkeypatch):
+    monkeypatch.setattr(kernels, "in_one_piece", lambda a, dtype: a.astype(dtype, copy=False))
+
+    class Plain:
+        forward = backward = lambda self, *arguments: "plain"
+
+    @kernels.by_kernels
+    class Fast(Plain):
+        def forward(self, a, b, tape):
+            return a.dtype.char + b.dtype.char
+
+        def backward(self, dy, tape):
+            return dy.dtype.char
+
+    f, d, D = (standin.ndarray(np.zeros(2, letter)) for letter in "fdD")
+    for theta, grad, wanted in ((f, f, "f"), (d, d, "d"), (d, None, "d")):
+        for a, b in ((f, f), (f, d), (d, f), (d, d)):
+            tape = Tape(theta, grad)
+            assert Fast().forward(a, b, tape) == 2 * wanted and Fast().backward(b, tape) == wanted
+    for a, theta, grad in ((np.ones(2), f, f), (D, f, f), (f, D, D), (f, f, d), (f, d, f)):
+        tape = Tape(theta, grad)
+        assert Fast().forward(a, f, tape) == Fast().backward(a, tape) == "plain"
 
 
 @pytest.mark.parametrize("value, wanted", [("0", "tinyddpm.nn.conv"), ("1", "tinyddpm.nn.fast")])

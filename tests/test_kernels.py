@@ -1,10 +1,13 @@
 """Kernels for a GPU give the numbers of the plain layers; skipped without CuPy and a GPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import test_fast
 from conftest import random_theta
 from test_device import Replayed
+from test_gradients import TINY_UNET
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig, array_module, module_for, to_host
 from tinyddpm.nn import activation, blocks, concat, condition, dropout, embedding, fast, optim, unet
@@ -112,6 +115,21 @@ def test_a_whole_network_by_kernels(dtype, gate, cupy, rng, monkeypatch):
         dx = net.backward(where(d_out.astype(kind)), tape)
         results.append([to_host(a) for a in (out, grad, dx)])
     assert close(*results, dtype, gate)
+
+
+@pytest.mark.parametrize("dtypes", ["ffdf", "fdfd", "dfff", "dfdf", "fffd", "dffd"])
+def test_images_and_weights_of_two_precisions(dtypes, cupy, rng):
+    """Kernels go by the weights, both ways; a gradient of another kind is left to plain layers."""
+    unet, t = UNet(replace(TINY_UNET, dropout=0.2)), np.array([1, 20])
+    theta, numbers = random_theta(unet.layout, rng), rng.standard_normal((2, 2, 4, 4, 2))
+    results = []
+    for xp, kinds in ((cupy, dtypes), (np, "dddd")):
+        x, d_out = (xp.asarray(a.astype(kind)) for a, kind in zip(numbers, kinds[::2]))
+        grad = xp.ones(theta.size, kinds[3])
+        tape = Tape(xp.asarray(theta.astype(kinds[1])), grad, Replayed(xp))
+        y = unet.forward(x, t, tape)
+        results.append([to_host(a).astype(float) for a in (y, unet.backward(d_out, tape), grad)])
+    assert close(*results, float, 2e-5)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-14), (np.float32, 2e-6)])

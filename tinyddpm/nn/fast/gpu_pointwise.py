@@ -22,7 +22,7 @@ class Dropout(dropout.Dropout):
     """The plain layer, with one kernel for y = x mask / (1 - rate)."""
 
     def _masked(self, a, mask):
-        if mask is None or not takes(a, a):
+        if mask is None or not takes(a):
             return super()._masked(a, mask)
         formula = "y = mask ? a / (1 - rate) : 0"
         return pointwise(a, "T a, bool mask, T rate", "T y", formula)(a, mask, self.rate)
@@ -62,7 +62,7 @@ class Sinusoid(embedding.Sinusoid):
 
     def forward(self, t, tape):
         theta, xp = tape.theta, array_module(tape.theta)
-        if not takes(theta, theta):
+        if not takes(theta):
             return super().forward(t, tape)
         formula = """
             int half = dim / 2, place = i % dim;
