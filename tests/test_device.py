@@ -54,6 +54,7 @@ from tinyddpm import (
 )
 from tinyddpm.evaluation import inception
 from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
+from tinyddpm.nn.watch import watched
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.loop import advance
@@ -282,6 +283,24 @@ def test_bits_per_dimension_are_those_of_numpy(xp, rng):
         results.append(bits_per_dimension(terms, images, schedule))
     assert results[1].bits == pytest.approx(results[0].bits, rel=1e-4)
     assert np.allclose(results[1].errors, results[0].errors, rtol=1e-4)
+
+
+def test_a_number_that_is_not_finite_is_traced_to_its_layer(xp, rng):
+    unet = UNet(TINY_UNET)
+    theta = random_theta(unet.layout, rng, np.float32)
+    x, t = rng.standard_normal((2, 4, 4, 2)).astype(np.float32), np.array([1, 50])
+
+    def there_and_back(theta):
+        tape = Tape(xp.asarray(theta), xp.zeros(theta.size, np.float32))
+        with watched():
+            unet.backward(unet.forward(xp.asarray(x), t, tape), tape)
+
+    there_and_back(theta)
+    for param in unet.layout.params[::7]:
+        broken = theta.copy()
+        param.of(broken)[...] = np.inf
+        with pytest.raises(FloatingPointError, match=f"in {param.name}, which comes into the forw"):
+            there_and_back(broken)
 
 
 # The loop.
