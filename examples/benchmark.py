@@ -61,6 +61,7 @@ from tinyddpm import (
     Workers,
     advance,
     cores,
+    device_name,
     micro_batch_size,
     module_for,
     simple_loss,
@@ -87,7 +88,8 @@ STEPS = {"cpu": 1, "cuda": 20}  # in a turn
 
 def main():
     arguments = parse()
-    arguments.device = "cpu" if module_for(arguments.device) is np else "cuda"
+    xp = module_for(arguments.device)
+    arguments.device = "cpu" if xp is np else "cuda"
     if arguments.profile and arguments.device == "cuda":
         raise ValueError("--profile measures layers on the CPU: leave out --device cuda")
     for name in ("rounds", "workers"):
@@ -95,7 +97,7 @@ def main():
             raise ValueError(f"{name} of {getattr(arguments, name)}: use 1 or more")
     if arguments.json:
         console.check_folder(Path(arguments.json).parent)
-    print(machine(arguments.workers))
+    print(machine(arguments.workers), f"computing on {device_name(xp)}", sep="\n")
     if arguments.scaling:
         from benchmark_scaling import scaling  # which imports this file
 
@@ -169,7 +171,7 @@ def ours(pipe, name, device, workers, micro_batch):
     data = Dataset("noise", np.zeros((batch, *unet_config.image_shape), np.uint8), np.zeros(batch))
     config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
-    job, xp = Measured(run.unet, run.schedule, config), run.xp
+    job, xp = Measured(run.unet, run.schedule.to(run.xp), config), run.xp
     x0, t, eps, theta = map(xp.asarray, arrays)
 
     def loss_and_gradient():
@@ -179,7 +181,7 @@ def ours(pipe, name, device, workers, micro_batch):
             weight = xp.full(len(t[cut]), 1 / batch, theta.dtype)
             tape = Tape(theta, grad)
             losses += [
-                simple_loss(run.unet, x0[cut], t[cut], eps[cut], run.schedule, tape, weight=weight)
+                simple_loss(run.unet, x0[cut], t[cut], eps[cut], job.schedule, tape, weight=weight)
             ]
         return float(xp.concatenate(losses).mean()), to_host(grad)
 

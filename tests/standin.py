@@ -179,7 +179,9 @@ for _name in "add sub mul truediv floordiv mod pow matmul and_ or_ xor".split():
     setattr(ndarray, f"__i{_name}__", _in_place(_function))
 for _name in "lt le gt ge eq ne".split():
     setattr(ndarray, f"__{_name}__", _binary(getattr(operator, _name)))
-for _name in "reshape ravel astype sum mean max min clip repeat swapaxes transpose copy".split():
+for (
+    _name
+) in "reshape ravel astype sum mean max min all clip repeat swapaxes transpose copy".split():
     setattr(ndarray, _name, _method(_name))
 
 
@@ -272,7 +274,7 @@ for _name in "zeros ones full arange eye".split():
     setattr(cupy, _name, _make(getattr(np, _name)))
 for _name in "zeros_like ones_like".split():
     setattr(cupy, _name, _alike(getattr(np, _name)))
-for _name in "exp log tanh sin cos abs maximum minimum".split():
+for _name in "exp log tanh sin cos abs maximum minimum isfinite".split():
     setattr(cupy, _name, _Ufunc(getattr(np, _name)))
 cupy.get_default_memory_pool = lambda: types.SimpleNamespace(total_bytes=lambda: 1 << 30)
 cupy.cuda = types.SimpleNamespace(

@@ -33,6 +33,7 @@ from tinyddpm import (
     bits_per_dimension,
     bound_terms,
     clip_by_norm,
+    clipped,
     ddim_inversion,
     device_name,
     final_images,
@@ -55,6 +56,7 @@ from tinyddpm import (
 from tinyddpm.evaluation import inception
 from tinyddpm.nn.gradcheck import adjoint_gap, jacobian_gap, slope_gap, stencil
 from tinyddpm.nn.tape import zeros
+from tinyddpm.nn.watch import watched
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.loop import advance
@@ -244,7 +246,7 @@ def test_altering_a_picture_gives_the_numbers_of_numpy(name, xp, rng):
     unet, schedule = UNet(TINY_UNET), Schedule.linear(50)
     theta = random_theta(unet.layout, rng, np.float32)
     noise, x0 = rng.standard_normal((2, 2, 4, 4, 2)).astype(np.float32)
-    config, mask, results = SamplingConfig(name, 4, dynamic=0.9), np.eye(4)[..., None], []
+    config, mask, results = SamplingConfig(name, 4), np.eye(4)[..., None], []
     few = config.respaced(schedule)
     for where in (np, xp):
         predict = predictor(unet, where.asarray(theta), schedule)
@@ -255,6 +257,15 @@ def test_altering_a_picture_gives_the_numbers_of_numpy(name, xp, rng):
             results.append((filled, final_images(sdedit(walk, few, image, eps, 0.5))))
     for here, there in zip(*results):
         assert close(there, here, 1e-4)
+
+
+def test_a_dynamic_threshold_is_the_one_of_numpy(xp, rng):
+    if "CPU" in device_name(xp):
+        pytest.skip("CuPy on a CPU cannot sort: it does that by machine code for a GPU")
+    x0_hat = 2 * rng.standard_normal((3, 4, 4, 2)).astype(np.float32)
+    with no_waiting(xp):
+        there = clipped(xp.asarray(x0_hat), share=0.9)
+    assert close(there, clipped(x0_hat, share=0.9), 1e-6)
 
 
 def test_the_way_back_to_noise_and_between_two_gives_the_numbers_of_numpy(xp, rng):
@@ -278,6 +289,24 @@ def test_bits_per_dimension_are_those_of_numpy(xp, rng):
         results.append(bits_per_dimension(terms, images, schedule))
     assert results[1].bits == pytest.approx(results[0].bits, rel=1e-4)
     assert np.allclose(results[1].errors, results[0].errors, rtol=1e-4)
+
+
+def test_a_number_that_is_not_finite_is_traced_to_its_layer(xp, rng):
+    unet = UNet(TINY_UNET)
+    theta = random_theta(unet.layout, rng, np.float32)
+    x, t = rng.standard_normal((2, 4, 4, 2)).astype(np.float32), np.array([1, 50])
+
+    def there_and_back(theta):
+        tape = Tape(xp.asarray(theta), xp.zeros(theta.size, np.float32))
+        with watched():
+            unet.backward(unet.forward(xp.asarray(x), t, tape), tape)
+
+    there_and_back(theta)
+    for param in unet.layout.params[::7]:
+        broken = theta.copy()
+        param.of(broken)[...] = np.inf
+        with pytest.raises(FloatingPointError, match=f"in {param.name}, which comes into the forw"):
+            there_and_back(broken)
 
 
 # The loop.

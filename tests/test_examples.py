@@ -835,7 +835,10 @@ def test_benchmark_measures_each_task(benchmark):
     assert all(seconds > 0 for _, seconds in script.answers)
 
 
-def test_benchmark_on_a_gpu_finds_the_same_loss_and_gradient(benchmark, a_gpu):
+def test_benchmark_on_a_gpu_finds_the_same_loss_and_gradient(benchmark, a_gpu, monkeypatch):
+    """And it sends the schedule's tables once, as training does."""
+    sent, asarray = [], standin.cupy.asarray
+    monkeypatch.setattr(standin.cupy, "asarray", lambda x, *a: sent.append(x) or asarray(x, *a))
     scripts = [Script("check", "train", "sample", "memory") for _ in range(2)]
     for script, device in zip(scripts, ("cpu", "cuda")):
         benchmark.ours(script, "a", device, workers=2 if device == "cuda" else 1, micro_batch=2)
@@ -843,6 +846,7 @@ def test_benchmark_on_a_gpu_finds_the_same_loss_and_gradient(benchmark, a_gpu):
     assert gpu_loss == pytest.approx(loss, rel=1e-5)
     assert np.linalg.norm(grad - gpu_grad) < 1e-4 * np.linalg.norm(grad)
     assert scripts[1].answers[3][0] == 1 << 30  # what the memory pool says
+    assert 0 < sum(isinstance(x, np.ndarray) and x.shape == (1001,) for x in sent) <= 10
 
 
 def test_benchmark_says_what_it_ran_on(benchmark, monkeypatch):

@@ -1,7 +1,9 @@
 """Fast layers give the numbers of the plain ones, which one switch chooses instead."""
 
+import inspect
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
@@ -9,11 +11,12 @@ import threading
 
 import numpy as np
 import pytest
+import standin
 from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig
 from tinyddpm.nn import attention, blocks, broadcast, conv, fast, layers, linear, norm, pairs, unet
-from tinyddpm.nn.fast import arithmetic, maps, memory, winograd
+from tinyddpm.nn.fast import arithmetic, kernels, maps, memory, winograd
 from tinyddpm.nn.fast import attention as fast_attention
 from tinyddpm.nn.fast import norm as fast_norm
 from tinyddpm.nn.gradcheck import jacobian_gap
@@ -298,6 +301,43 @@ def test_a_whole_network_by_fast_layers(rng, monkeypatch):
         results.append((y, network.backward(y, tape), tape.grad))
     for one, other in zip(*results):
         assert np.abs(one - other).max() <= 1e-10 * np.abs(other).max()
+
+
+def test_layers_for_a_gpu_know_every_setting():
+    """No kernel runs without a GPU: what a plain layer reads is looked for in the other's text."""
+    for layer in (kind for kind in vars(fast).values() if isinstance(kind, type)):
+        plain, own = layer.__mro__[-2], inspect.getsource(sys.modules[layer.__module__])
+        methods = {name: inspect.getsource(f) for name, f in vars(plain).items() if callable(f)}
+        methods.pop("__init__", None)
+        own += "".join(methods[name] for name in methods.keys() - vars(layer).keys())
+        for setting in inspect.signature(plain).parameters.keys() - {"name"}:
+            pattern = rf"\.{setting}\b"
+            read = any(re.search("self" + pattern, method) for method in methods.values())
+            assert not read or re.search(pattern, own), f"{layer}: {setting}"
+
+
+def test_layers_for_a_gpu_go_back_the_way_that_they_went(monkeypatch):
+    monkeypatch.setattr(kernels, "in_one_piece", lambda a, dtype: a.astype(dtype, copy=False))
+
+    class Plain:
+        forward = backward = lambda self, *arguments: "plain"
+
+    @kernels.by_kernels
+    class Fast(Plain):
+        def forward(self, a, b, tape):
+            return a.dtype.char + b.dtype.char
+
+        def backward(self, dy, tape):
+            return dy.dtype.char
+
+    f, d, D = (standin.ndarray(np.zeros(2, letter)) for letter in "fdD")
+    for theta, grad, wanted in ((f, f, "f"), (d, d, "d"), (d, None, "d")):
+        for a, b in ((f, f), (f, d), (d, f), (d, d)):
+            tape = Tape(theta, grad)
+            assert Fast().forward(a, b, tape) == 2 * wanted and Fast().backward(b, tape) == wanted
+    for a, theta, grad in ((np.ones(2), f, f), (D, f, f), (f, D, D), (f, f, d), (f, d, f)):
+        tape = Tape(theta, grad)
+        assert Fast().forward(a, f, tape) == Fast().backward(a, tape) == "plain"
 
 
 @pytest.mark.parametrize("value, wanted", [("0", "tinyddpm.nn.conv"), ("1", "tinyddpm.nn.fast")])

@@ -1,10 +1,13 @@
 """Kernels for a GPU give the numbers of the plain layers; skipped without CuPy and a GPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import test_fast
 from conftest import random_theta
 from test_device import Replayed
+from test_gradients import TINY_UNET
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig, array_module, module_for, to_host
 from tinyddpm.nn import activation, blocks, concat, condition, dropout, embedding, fast, optim, unet
@@ -83,20 +86,21 @@ def test_kernels_are_the_plain_layers(case, dtype, gate, cupy, rng, monkeypatch)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-12), (np.float32, 2e-6)])
-@pytest.mark.parametrize("dim", [4, 6, 130])
-def test_the_sinusoid_by_a_kernel(dim, dtype, gate, cupy):
+@pytest.mark.parametrize("dim, shift", [(4, 1), (6, 0), (130, 1), (130, 0)])
+def test_the_sinusoid_by_a_kernel(dim, shift, dtype, gate, cupy):
     t = np.array([1, 2, 500, 1000])
-    exact = Plain.Sinusoid(dim).forward(t, Tape(np.zeros(1)))
+    exact = Plain.Sinusoid(dim, shift).forward(t, Tape(np.zeros(1)))
     for times in (t, cupy.asarray(t)):
-        y = fast.Sinusoid(dim).forward(times, Tape(cupy.zeros(1, dtype)))
+        y = fast.Sinusoid(dim, shift).forward(times, Tape(cupy.zeros(1, dtype)))
         assert close([to_host(y)], [exact], dtype, gate)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
 def test_a_whole_network_by_kernels(dtype, gate, cupy, rng, monkeypatch):
     config = UNetConfig(
-        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), heads=2, dropout=0.2, classes=3
-    )
+        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), heads=2, dropout=0.2, classes=3,
+        downsample_padding=1, freq_shift=0, tiny=1e-5,
+    )  # fmt: skip
     x, d_out = rng.standard_normal((2, 3, 8, 8, 3)).astype(dtype)
     t, label, results = np.array([1, 500, 1000]), np.array([0, 3, 2]), []
     by_kernels = UNet(config)
@@ -111,6 +115,21 @@ def test_a_whole_network_by_kernels(dtype, gate, cupy, rng, monkeypatch):
         dx = net.backward(where(d_out.astype(kind)), tape)
         results.append([to_host(a) for a in (out, grad, dx)])
     assert close(*results, dtype, gate)
+
+
+@pytest.mark.parametrize("dtypes", ["ffdf", "fdfd", "dfff", "dfdf", "fffd", "dffd"])
+def test_images_and_weights_of_two_precisions(dtypes, cupy, rng):
+    """Kernels go by the weights, both ways; a gradient of another kind is left to plain layers."""
+    unet, t = UNet(replace(TINY_UNET, dropout=0.2)), np.array([1, 20])
+    theta, numbers = random_theta(unet.layout, rng), rng.standard_normal((2, 2, 4, 4, 2))
+    results = []
+    for xp, kinds in ((cupy, dtypes), (np, "dddd")):
+        x, d_out = (xp.asarray(a.astype(kind)) for a, kind in zip(numbers, kinds[::2]))
+        grad = xp.ones(theta.size, kinds[3])
+        tape = Tape(xp.asarray(theta.astype(kinds[1])), grad, Replayed(xp))
+        y = unet.forward(x, t, tape)
+        results.append([to_host(a).astype(float) for a in (y, unet.backward(d_out, tape), grad)])
+    assert close(*results, float, 2e-5)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-14), (np.float32, 2e-6)])

@@ -50,15 +50,16 @@ def test_the_layer_that_made_the_first_one_is_named(two, case):
     assert sys.getprofile() is None
 
 
-def test_all_layers_of_a_network_can_be_watched(two):
-    unet = UNet(UNetConfig(image_size=8, base=4, multipliers=(1, 2), groups=2, attention_at=(4,)))
+@pytest.mark.parametrize("side, base", [(8, 4), (16, 16)])  # too small for fast layers, and not
+def test_all_layers_of_a_network_can_be_watched(side, base):
+    unet = UNet(UNetConfig(side, 1, base, (1, 2), attention_at=(side // 2,), groups=2))
     theta = unet.layout.init(np.random.default_rng(1))
-    x_t, t = np.ones((2, 8, 8, 1), np.float32), np.array([3, 4])
+    x_t, t = np.ones((4, side, side, 1), np.float32), np.array([3, 4, 5, 6])
     with watched():
         tape = Tape(theta, np.zeros_like(theta))
         unet.backward(unet.forward(x_t, t, tape), tape)
         unet.forward(x_t, t, Tape(theta))  # without a gradient
-    for param in unet.layout.params:
+    for param in unet.layout.params[::3]:
         broken = theta.copy()
         param.of(broken)[...] = np.nan
         with pytest.raises(FloatingPointError, match=f"in {param.name}, which comes into the forw"):

@@ -1,7 +1,8 @@
 """What computes. Arrays live in this computer's memory with NumPy or, with CuPy, on a GPU.
 
-The only file that says `cupy`; it is imported when it is asked for. All others take the module from
-the arrays that they are given, and the same lines run on both.
+CuPy is an extra, cuda13 or cuda12, and is imported when it is asked for: here, and by the kernels
+in nn/fast. All others take the module from the arrays that they are given, and the same lines run
+on both. What has been run on what stands in nn/fast/README.md.
 """
 
 import math

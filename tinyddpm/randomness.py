@@ -33,6 +33,7 @@ def random_generator(key, xp=np):
 
 
 PHILOX = """
+// Ten rounds stir the place and the call; between them, the key is counted up.
 __device__ uint4 philox(unsigned long long key, unsigned call, unsigned long long place) {
     unsigned key0 = key, key1 = key >> 32;
     uint4 c = make_uint4(place, place >> 32, call, 0);
@@ -71,16 +72,14 @@ class DeviceGenerator:
 
     def standard_normal(self, size=(), dtype=np.float64):
         """Numbers (size) from the normal distribution."""
-        radius, angle = (
-            "sqrt(-2 * log(1 - uniform<T>(bits.x, bits.y)))",
-            "uniform<T>(bits.z, bits.w)",
-        )
-        return self._draw(f"out = {radius} * cospi(2 * {angle})", size, dtype)
+        radius = "sqrt(-2 * log(1 - uniform<T>(bits.x, bits.y)))"
+        turn = "uniform<T>(bits.z, bits.w)"
+        return self._draw(f"out = {radius} * cospi(2 * {turn})", size, dtype)
 
     def integers(self, low, high, size=()):
         """Integers (size) from low to high - 1."""
-        place = "(bits.x | (unsigned long long)bits.y << 32) % (unsigned long long)span"
-        return self._draw(f"out = low + (long long)({place})", size, np.int64, low, high - low)
+        above_low = "(bits.x | (unsigned long long)bits.y << 32) % (unsigned long long)span"
+        return self._draw(f"out = low + (long long)({above_low})", size, np.int64, low, high - low)
 
     def _draw(self, formula, size, dtype, low=0, span=1):
         out = self.xp.empty(size, dtype)

@@ -43,7 +43,7 @@ class Muon(Adam):
         M = β M + (1 - β) G         N = β M + (1 - β) G         β = 0.95
         W = W - 0.4 lr √max(rows, columns) O                    O ≈ U Vᵀ, where N = U S Vᵀ
 
-    So what a gradient says seldom is learnt as fast as what it says all the time. The length is
+    So what gradients say seldom is learnt as soon as what they say all the time. The length is
     that of Adam's steps, twice: a weight moves by about 0.4 lr. A 3 × 3 convolution is a matrix
     with a row for each number of a window. Of `m` and `v` a matrix has M, at its place in `m`.
 

@@ -19,7 +19,7 @@ from functools import lru_cache
 from ...device import array_module
 from ..linear import rows
 from . import winograd
-from .kernels import WARPS, add_rows, by_kernels, in_one_piece, product, run
+from .kernels import WARPS, add_rows, by_kernels, product, run
 from .memory import chunks
 
 ROOM = 9 << 25  # bytes: enough for 64 images of 32×32 pixels and 128 channels
@@ -97,8 +97,7 @@ class UpsampleConv(winograd.UpsampleConv):
 
 def forward(conv, x, tape, copies=1):
     """y (N, H', W', D), the convolution of x (N, H, W, C) with copies² of every pixel."""
-    x, xp = in_one_piece(x), array_module(x)
-    W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
+    W, b, xp = conv.W.of(tape.theta), conv.b.of(tape.theta), array_module(x)
     (n, h, w, _), source = x.shape, _source(conv.stride, copies, conv.before)
     y = xp.empty((n, copies * h // conv.stride, copies * w // conv.stride, len(b)), x.dtype)
     for part, patches in _parts(x, y):
@@ -110,9 +109,8 @@ def forward(conv, x, tape, copies=1):
 
 def backward(conv, dy, tape, copies=1):
     """dx (N, H, W, C); adds to the gradients of W and b."""
-    x, dy, xp = tape.pop(conv), in_one_piece(dy), array_module(dy)
-    W, dW = conv.W.of(tape.theta), conv.W.of(tape.grad)
-    (c, d), source = W.shape[2:], _source(conv.stride, copies, 2 - conv.before)
+    x, W, dW = tape.pop(conv), conv.W.of(tape.theta), conv.W.of(tape.grad)
+    (c, d), xp, source = W.shape[2:], array_module(x), _source(conv.stride, copies, 2 - conv.before)
     add_rows(rows(dy), conv.b.of(tape.grad))  # rule 3
     dx, (turned, d_turned) = xp.empty_like(x), xp.empty((2, 9 * d, c), x.dtype)
     for part, patches in _parts(dy, x):

@@ -3,7 +3,7 @@
 from ...device import array_module
 from ..linear import rows
 from . import linear
-from .kernels import add_rows, by_kernels, in_one_piece, product
+from .kernels import add_rows, by_kernels, product
 
 
 @by_kernels
@@ -11,14 +11,14 @@ class Linear(linear.Linear):
     """x W + b with all axes but the last as rows of one matrix."""
 
     def forward(self, x, tape):
-        W, b, x = self.W.of(tape.theta), self.b.of(tape.theta), in_one_piece(x)
+        W, b = self.W.of(tape.theta), self.b.of(tape.theta)
         y = array_module(x).broadcast_to(b, (*x.shape[:-1], len(b))).copy()
         product(rows(x), W, out=rows(y))
         tape.push(self, x)
         return y
 
     def backward(self, dy, tape):
-        x, dy, W = tape.pop(self), in_one_piece(dy), self.W.of(tape.theta)
+        x, W = tape.pop(self), self.W.of(tape.theta)
         product(rows(x).T, rows(dy), out=self.W.of(tape.grad))
         add_rows(rows(dy), self.b.of(tape.grad))  # rule 3
         dx = array_module(x).empty_like(x)

@@ -2,7 +2,7 @@
 
 from ...device import array_module
 from . import norm
-from .kernels import add_rows, in_one_piece, run, takes
+from .kernels import add_rows, by_kernels, run
 
 THREADS = 256  # of a block, at most
 
@@ -12,8 +12,9 @@ SOURCE = """
 
 // The sum over the threads t, t ± step, t ± 2 step ..., told to all of them. Its order is fixed.
 __device__ real sum(real value, int step) {
-    __shared__ real sums[256];
+    __shared__ real sums[256];  // THREADS
     int t = threadIdx.y * blockDim.x + threadIdx.x;
+    __syncthreads();  // the sum before this one has been told to all
     sums[t] = value;
     __syncthreads();
     for (int half = 128; half > 0; half /= 2) {
@@ -21,9 +22,7 @@ __device__ real sum(real value, int step) {
             sums[t] += sums[t + half * step];
         __syncthreads();
     }
-    real total = sums[t % step];
-    __syncthreads();  // before the next sum is written
-    return total;
+    return sums[t % step];
 }
 
 extern "C" __global__ void forward(const real* x, const real* gain, const real* bias, int pixels,
@@ -79,55 +78,54 @@ extern "C" __global__ void backward(const real* x, const real* gain, const real*
 """
 
 
+@by_kernels
 class GroupNorm(norm.GroupNorm):
     """The plain formulas, a block of threads for a group; keeps x and two numbers a group."""
 
     def forward(self, x, tape):
-        return forward(self, x, tape) if _takes(self, x, tape) else super().forward(x, tape)
+        return forward(self, x, tape) if _fits(self) else super().forward(x, tape)
 
     def backward(self, dy, tape):
-        return backward(self, dy, tape) if _takes(self, dy, tape) else super().backward(dy, tape)
+        return backward(self, dy, tape) if _fits(self) else super().backward(dy, tape)
 
 
+@by_kernels
 class NormSiLU(norm.NormSiLU):
     """Both layers by the same kernels; keeps x and two numbers a group."""
 
     def forward(self, x, tape):
-        if not _takes(self.norm, x, tape):
-            return super().forward(x, tape)
-        return forward(self.norm, x, tape, silu=1)
+        return forward(self.norm, x, tape, 1) if _fits(self.norm) else super().forward(x, tape)
 
     def backward(self, dy, tape):
-        if not _takes(self.norm, dy, tape):
-            return super().backward(dy, tape)
-        return backward(self.norm, dy, tape, silu=1)
+        return backward(self.norm, dy, tape, 1) if _fits(self.norm) else super().backward(dy, tape)
 
 
-def _takes(norm, x, tape):
-    return takes(x, tape.theta) and x.shape[-1] // norm.groups <= THREADS
+def _fits(layer):
+    """Whether a block has a thread for each channel of a group."""
+    return layer.gain.shape[0] // layer.groups <= THREADS
 
 
-def forward(norm, x, tape, silu=0):
+def forward(layer, x, tape, silu=0):
     """y (N, H, W, C) = gain x̂ + bias, or silu of it."""
-    x, xp = in_one_piece(x), array_module(x)
-    y, statistics = xp.empty_like(x), xp.empty((len(x), norm.groups, 2), x.dtype)
-    _run("forward", norm, tape, x, silu, y, statistics, float(norm.tiny))
-    tape.push(norm, (x, statistics))
+    xp = array_module(x)
+    y, statistics = xp.empty_like(x), xp.empty((len(x), layer.groups, 2), x.dtype)
+    _run("forward", layer, tape, x, silu, y, statistics, float(layer.tiny))
+    tape.push(layer, (x, statistics))
     return y
 
 
-def backward(norm, dy, tape, silu=0):
+def backward(layer, dy, tape, silu=0):
     """dx (N, H, W, C); adds to the gradients of gain and bias. x̂ and h are computed once more."""
-    (x, statistics), dy, xp = tape.pop(norm), in_one_piece(dy), array_module(dy)
+    (x, statistics), xp = tape.pop(layer), array_module(dy)
     dx, sums_of_images = xp.empty_like(dy), xp.empty((len(x), 2 * x.shape[-1]), dy.dtype)
-    _run("backward", norm, tape, x, silu, dy, statistics, dx, sums_of_images)
-    add_rows(sums_of_images, tape.grad[norm.gain.span.start : norm.bias.span.stop])  # neighbours
+    _run("backward", layer, tape, x, silu, dy, statistics, dx, sums_of_images)
+    add_rows(sums_of_images, tape.grad[layer.gain.span.start : layer.bias.span.stop])  # neighbours
     return dx
 
 
-def _run(name, norm, tape, x, silu, *more):
+def _run(name, layer, tape, x, silu, *more):
     """A kernel, with a block for each group of each image of x (N, H, W, C)."""
-    gain, bias = norm.gain.of(tape.theta), norm.bias.of(tape.theta)
-    pixels, width = x.shape[1] * x.shape[2], x.shape[-1] // norm.groups
-    run(SOURCE, name, (norm.groups, len(x)), (width, THREADS // width), x, gain, bias, pixels,
+    gain, bias = layer.gain.of(tape.theta), layer.bias.of(tape.theta)
+    pixels, width = x.shape[1] * x.shape[2], x.shape[-1] // layer.groups
+    run(SOURCE, name, (layer.groups, len(x)), (width, THREADS // width), x, gain, bias, pixels,
         silu, *more)  # fmt: skip

@@ -22,7 +22,7 @@ class Dropout(dropout.Dropout):
     """The plain layer, with one kernel for y = x mask / (1 - rate)."""
 
     def _masked(self, a, mask):
-        if mask is None or not takes(a, a):
+        if mask is None or not takes(a):
             return super()._masked(a, mask)
         formula = "y = mask ? a / (1 - rate) : 0"
         return pointwise(a, "T a, bool mask, T rate", "T y", formula)(a, mask, self.rate)
@@ -46,9 +46,9 @@ class Concat(concat.Concat):
 
 
 def _between(a, b, y, formula):
-    """A kernel for each number of y (..., C + D) and for `part`, its place in a or b (..., C or D).
+    """A formula for every number of y (..., C + D) and its `part` of a (..., C) or b (..., D).
 
-    y has fewer than 2³² numbers, because a GPU divides those faster than larger ones.
+    y has fewer than 2³² of them, because a GPU divides such numbers faster than larger ones.
     """
     place = """
         unsigned width = c + d, pixel = unsigned(i) / width, channel = unsigned(i) % width;
@@ -62,14 +62,15 @@ class Sinusoid(embedding.Sinusoid):
 
     def forward(self, t, tape):
         theta, xp = tape.theta, array_module(tape.theta)
-        if not takes(theta, theta):
+        if not takes(theta):
             return super().forward(t, tape)
         formula = """
             int half = dim / 2, place = i % dim;
-            double angle = (t - 1) * exp(place % half * (-log(10000.0) / (half - 1)));
+            double angle = (t - 1) * exp(place % half * (-log(10000.0) / (half - shift)));
             y = place < half ? sin(angle) : cos(angle)"""
-        kernel = pointwise(theta, "int64 t, int32 dim", "T y", formula)
-        return kernel(xp.asarray(t)[:, None], self.dim, xp.empty((len(t), self.dim), theta.dtype))
+        kernel = pointwise(theta, "int64 t, int32 dim, int32 shift", "T y", formula)
+        y = xp.empty((len(t), self.dim), theta.dtype)
+        return kernel(xp.asarray(t)[:, None], self.dim, self.shift, y)
 
 
 class Adam(optim.Adam):
