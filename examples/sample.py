@@ -125,7 +125,7 @@ def chosen_model(arguments):
         raise ValueError("name the folder of a run, or --weights with that of published weights")
     process, size = chosen_process(arguments), arguments.image_size
     if arguments.weights:
-        if any(Path(arguments.weights).glob("checkpoint*")):
+        if any(Path(arguments.weights).glob("checkpoint*.safetensors")):
             raise ValueError(f"{arguments.weights} is the folder of a run: leave out --weights")
         return load_published(arguments.weights, process, size)
     if process or size is not None:
@@ -187,7 +187,8 @@ def chosen_count(trained, sampling, rows, arguments):
             begin = time.perf_counter()
             eps_model(x, np.array([trained.schedule.T]), label).sum().item()  # a GPU is waited for
     seconds = sampling.steps * (time.perf_counter() - begin)
-    print(f"{trained.data}: an image takes about {seconds:.2g} s", flush=True)
+    how = f"{sampling.steps} steps of {sampling.sampler} at times of ours, not of its scheduler"
+    print(f"{trained.data}: {how}; an image takes about {seconds:.2g} s", flush=True)
     images = int(max(1, min(64, 120 / seconds)))
     if label is None and not arguments.count:
         rows = rows[: math.isqrt(images)]

@@ -51,7 +51,7 @@ class SamplingConfig:
         """
         few = schedule.respaced(self.times or self.steps, self.spacing)
         if (self.sampler, self.variance) == ("ancestral", "large") and few.T < 200:
-            warnings.warn(f"variance 'large' leaves noise in {few.T} steps: use 200", stacklevel=2)
+            warnings.warn(f"variance 'large' leaves noise in {few.T} steps: use 200", stacklevel=1)
         return few
 
 
