@@ -1,4 +1,4 @@
-"""Draw with a trained model: choose labels, sampler, steps, guidance and seed.
+"""Draw with a trained model: that of a run, "mnist", or published weights.
 
     python examples/sample.py runs/mnist                          eight images of every label
     python examples/sample.py runs/mnist --labels 3 1 4 --count 5
@@ -83,23 +83,20 @@ def main():
 def parse():
     """The command line; flags for settings are made from SamplingConfig."""
     parser = argparse.ArgumentParser(
-        usage="sample.py [RUN | --weights FOLDER] [--make WHAT] [and more, named below]",
-        description=__doc__,
-        formatter_class=partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=42, width=100
-        ),
+        usage="sample.py RUN | --weights FOLDER [--make WHAT] [and more, named below]\n"
+        "       sample.py mnist --labels 3 1 4 --count 5",
+        description=__doc__.splitlines()[0] + " More is in examples/README.md.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=42, width=80),
     )
-    parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint")
+    parser.add_argument("checkpoint", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
-    process = parser.add_argument_group(
-        "published weights whose folder does not say it, or wrongly"
-    )
+    process = parser.add_argument_group("of published weights, if their folder is wrong or silent")
     process.add_argument("--schedule", choices=("linear", "cosine"), help="noise schedule (linear)")
     process.add_argument("--predicts", choices=("eps", "x0", "v"), help="what it answers (eps)")
     process.add_argument("--T", type=int, metavar="N", help="steps of the process (1000)")
     process.add_argument("--image-size", type=int, metavar="N", help="pixels a side")
     parser.add_argument(
-        "--make", choices=MAKES, default="grid", metavar="WHAT", help="what to make (grid)"
+        "--make", choices=MAKES, default="grid", metavar="WHAT", help=f"{', '.join(MAKES)} (grid)"
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
     parser.add_argument(

@@ -353,6 +353,14 @@ def test_help_names_every_setting(tmp_path):
     assert "Ctrl-C saves and stops" in out
 
 
+def test_help_of_sampling_fits_on_a_screen(tmp_path):
+    out, _ = finish(run(tmp_path, "sample.py", "--help"))
+    lines = out.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
+    for flag in ("--weights FOLDER", "--inpaint PICTURE MASK", "--times [N ...]", "progressive"):
+        assert flag in out
+
+
 def load(name):
     """An example as a module; what it imports stands beside it."""
     if str(ROOT / "examples") not in sys.path:
