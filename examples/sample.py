@@ -38,6 +38,8 @@ from pathlib import Path
 
 import numpy as np
 from artist import Artist, Given
+from PIL import Image
+from PIL.ImageOps import exif_transpose
 
 from tinyddpm import (
     DEVICES,
@@ -208,6 +210,11 @@ def chosen_picture(trained, arguments):
         return Given(x0, None, strength)
     if arguments.strength is not None:
         raise ValueError("--strength is for --from: leave it out")
+    return Given(x0, chosen_mask(mask, path, size))
+
+
+def chosen_mask(mask, path, size):
+    """Where to draw anew (size, size, 1): a half, or what is white in a mask for the picture."""
     hidden = np.zeros((size, size, 1), bool)
     halves = {
         "left": hidden[:, : size // 2], "right": hidden[:, size // 2 :],
@@ -215,16 +222,28 @@ def chosen_picture(trained, arguments):
     }  # fmt: skip
     if mask in halves:
         halves[mask][:] = True
-        return Given(x0, hidden)
-    return Given(x0, square(mask, size, 1) >= 128)
+        return hidden
+    hidden = square(mask, size, 1, "black") >= 128
+    (w, h), (wide, high) = shape_of(mask), shape_of(path)
+    if not 0.98 < w * high / (h * wide) < 1.02:
+        raise ValueError(f"{mask} is {w} × {h} pixels, {path} {wide} × {high}: give them one shape")
+    if not hidden.any():
+        raise ValueError(f"nothing is white in {mask}: paint white what is to be drawn anew")
+    return hidden
 
 
-def square(path, size, channels):
+def shape_of(path):
+    """(width, height) of a picture, turned as it is shown."""
+    with Image.open(path) as picture:
+        return exif_transpose(picture).size
+
+
+def square(path, size, channels, background="white"):
     """A picture as bytes (size, size, channels)."""
     if not Path(path).is_file():
         raise ValueError(f"there is no picture {path}")
     try:
-        picture = read_picture(path, size)
+        picture = read_picture(path, size, background)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if channels == 1:

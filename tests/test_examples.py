@@ -481,6 +481,25 @@ def test_sample_fills_in_what_a_mask_hides(call, checkpoint, tmp_path, digit):
     assert Path("right.png").read_bytes() == Path("mask.png.png").read_bytes()
 
 
+def test_a_mask_that_does_not_fit_its_picture_is_refused(call, checkpoint, tmp_path, digit):
+    draw = ["sample.py", checkpoint, *"--labels 1 --count 1 --steps 2 --workers 1".split()]
+    strokes = np.zeros((60, 60, 4), np.uint8)  # what one paints on nothing
+    strokes[:, 30:] = 255
+    for name, mask, sentence in (
+        ("wide.png", np.full((30, 60), 255), "wide.png is 60 × 30 pixels, digit.png 56 × 56"),
+        ("black.png", np.zeros((30, 30)), "nothing is white in black.png: paint white"),
+        ("tiny.png", np.full((9, 9), 255), "tiny.png: too small: 9 × 9 pixels for 28 × 28"),
+        ("strokes.png", strokes, None),
+    ):
+        Image.fromarray(np.uint8(mask)).save(name)
+        if sentence:
+            with pytest.raises(SystemExit, match=sentence):
+                call(*draw, "--inpaint", "digit.png", name)
+    call(*draw, "--inpaint", "digit.png", "strokes.png", "--out", "p.png")
+    call(*draw, "--inpaint", "digit.png", "right", "--out", "q.png")
+    assert Path("p.png").read_bytes() == Path("q.png").read_bytes()
+
+
 def test_sample_begins_with_a_picture(call, checkpoint, tmp_path, digit):
     few = "--labels 1 2 --count 2 --workers 1 --spacing even --from digit.png --strength".split()
     off = []

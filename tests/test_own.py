@@ -152,7 +152,8 @@ def mixed(home, count=3):
         (home / "nowhere.png").symlink_to(home / "not there")
     return {
         "cut.jpg": "damaged", "empty.png": "empty", "text.png": "empty, or no picture",
-        "small.png": "too small: 40 × 15 pixels", "huge.png": "too large", "bomb.png": "too large",
+        "small.png": "too small: 40 × 15 pixels for 16 × 16", "huge.png": "too large",
+        "bomb.png": "too large",
         "float.tif": "neither 8 nor 16 bits", "program.eps": "EPS is not read",
     }  # fmt: skip
 
