@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -63,6 +64,21 @@ def test_the_scheduler_is_found_where_diffusers_takes_it_from(folder):
     (folder / "unet_ema").rename(folder / "alone")  # beside it may lie anything
     with pytest.raises(FileNotFoundError, match="alone has no scheduler_config.json"):
         load_process(folder / "alone")
+
+
+def test_that_a_network_draws_latents_is_said(folder):
+    write_scheduler(folder, clip_sample=False)
+    for name in ("vae", "vqvae"):
+        (folder / name).mkdir()
+        for path in (folder, folder / "unet", folder / "unet" / WEIGHTS):
+            with pytest.warns(UserWarning, match="draws latents, of which another network makes"):
+                load_published(path)
+        (folder / name).rmdir()
+    (folder / "vae").mkdir()
+    (folder / "unet").rename(folder / "ddpm")  # that folder is of another model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_published(folder / "ddpm", Process(Schedule.linear()))
 
 
 LINE = np.linspace(1e-4, 0.02, 1000)
