@@ -729,7 +729,7 @@ MISUSES = {
     "own.py nowhere": "there is no folder",
     "own.py nowhere --steps 0": "steps of 0: use 1 or more",
     "own.py . --out runs": "--out: ",
-    "own.py FILE": "FILE holds no images and labels, or is damaged: name the file with",
+    "own.py FILE": "FILE holds no images and labels, or is damaged: name a folder of",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
     "evaluate.py nothing": "there is no nothing/checkpoint.safetensors: name the folder of a run",
     "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 or more",
