@@ -84,19 +84,21 @@ def test_kernels_are_the_plain_layers(case, dtype, gate, cupy, rng, monkeypatch)
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-12), (np.float32, 2e-6)])
 @pytest.mark.parametrize("dim", [4, 6, 130])
-def test_the_sinusoid_by_a_kernel(dim, dtype, gate, cupy):
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_sinusoid_by_a_kernel(dim, shift, dtype, gate, cupy):
     t = np.array([1, 2, 500, 1000])
-    exact = Plain.Sinusoid(dim).forward(t, Tape(np.zeros(1)))
+    exact = Plain.Sinusoid(dim, shift).forward(t, Tape(np.zeros(1)))
     for times in (t, cupy.asarray(t)):
-        y = fast.Sinusoid(dim).forward(times, Tape(cupy.zeros(1, dtype)))
+        y = fast.Sinusoid(dim, shift).forward(times, Tape(cupy.zeros(1, dtype)))
         assert close([to_host(y)], [exact], dtype, gate)
 
 
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
 def test_a_whole_network_by_kernels(dtype, gate, cupy, rng, monkeypatch):
     config = UNetConfig(
-        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), heads=2, dropout=0.2, classes=3
-    )
+        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), dropout=0.2, classes=3,
+        head_channels=8, downsample_padding=1, freq_shift=0, tiny=1e-3,
+    )  # fmt: skip
     x, d_out = rng.standard_normal((2, 3, 8, 8, 3)).astype(dtype)
     t, label, results = np.array([1, 500, 1000]), np.array([0, 3, 2]), []
     by_kernels = UNet(config)

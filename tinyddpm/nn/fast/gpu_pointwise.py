@@ -66,10 +66,11 @@ class Sinusoid(embedding.Sinusoid):
             return super().forward(t, tape)
         formula = """
             int half = dim / 2, place = i % dim;
-            double angle = (t - 1) * exp(place % half * (-log(10000.0) / (half - 1)));
+            double angle = (t - 1) * exp(place % half * (-log(10000.0) / (half - shift)));
             y = place < half ? sin(angle) : cos(angle)"""
-        kernel = pointwise(theta, "int64 t, int32 dim", "T y", formula)
-        return kernel(xp.asarray(t)[:, None], self.dim, xp.empty((len(t), self.dim), theta.dtype))
+        kernel = pointwise(theta, "int64 t, int32 dim, int32 shift", "T y", formula)
+        y = xp.empty((len(t), self.dim), theta.dtype)
+        return kernel(xp.asarray(t)[:, None], self.dim, self.shift, y)
 
 
 class Adam(optim.Adam):
