@@ -278,6 +278,7 @@ def test_a_key_that_is_not_there_has_the_default_of_diffusers(folder, key, defau
         ({"sample_size": 10}, "halve 10 pixels 2 times, but 5 is odd"),
         ({"norm_num_groups": 3}, "cannot be split into 3 groups"),
         ({"dropout": 1.0}, "dropout of 1.0"),
+        ({"norm_eps": float("inf")}, "tiny of inf"),
         ({"new_in_diffusers": 1}, "new_in_diffusers is 1, but tinyddpm knows no such key"),
     ],
 )

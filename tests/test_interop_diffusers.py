@@ -26,6 +26,7 @@ from tinyddpm import (
     save_diffusers,
     write_safetensors,
 )
+from tinyddpm.interop.process import SCHEDULERS
 
 diffusers = pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
@@ -241,6 +242,19 @@ def test_trajectories_of_their_schedulers_are_those_of_ours(kind, name, tmp_path
         variance = process.variance or "small"
         steps = ancestral(predict, schedule, ONES[0], Noise(ONES[1:]), variance, clip)
     assert distance(final_images(steps), x.numpy()) < 1e-9
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_the_file_of_every_scheduler_that_is_read_has_its_betas(kind, tmp_path):
+    if kind == "LMSDiscreteScheduler":
+        pytest.importorskip("scipy")
+    theirs = getattr(diffusers, kind)(beta_schedule="scaled_linear", beta_end=0.012)
+    theirs.save_pretrained(tmp_path)
+    shutil.copy(reference.__file__.replace("make_reference.py", "config.json"), tmp_path)
+    process = load_process(tmp_path)
+    assert np.allclose(process.schedule.beta[1:], theirs.betas.numpy(), rtol=3e-6, atol=0)
+    assert process[1:3] == ("eps", {"DDPMScheduler": "small"}.get(kind))
+    assert process.clip == (1 if kind in ("DDPMScheduler", "DDIMScheduler") else np.inf)
 
 
 @pytest.mark.parametrize("settings", PROCESSES.values(), ids=PROCESSES)

@@ -103,7 +103,8 @@ PROCESSES = {
     "sigmoid": ({"beta_schedule": "sigmoid", "num_train_timesteps": 7}, SIGMOID),
     "trained": ({"trained_betas": [0.1, 0.3, 0.2], "num_train_timesteps": 3}, [0.1, 0.3, 0.2]),
     "another sampler": ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 2,
-                         "use_karras_sigmas": True, "thresholding": True}, LINE),
+                         "use_karras_sigmas": True, "thresholding": True,
+                         "lambda_min_clipped": -np.inf}, LINE),  # -Infinity, as they write it
 }  # fmt: skip
 
 
@@ -180,6 +181,7 @@ def test_the_scheduler_decides_the_variance_of_published_weights(folder, values,
         ("beta_start", {"beta_start": -0.1}),
         ("beta_end", {"beta_end": None}),
         ("beta_end", {"beta_end": 10**400}),
+        ("beta_end", {"beta_end": float("nan")}),
         ("clip_sample_range", {"clip_sample_range": "1"}),
         ("clip_sample_range", {"clip_sample_range": -1}),
         ("sample_max_value", {"thresholding": True, "sample_max_value": 1.5}),

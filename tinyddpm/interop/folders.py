@@ -100,7 +100,7 @@ def read_settings(file):
     """The JSON object in a file; ValueError that names it if there is none."""
     _check_kind(file)
     with naming(file):
-        return read_json(file.read_bytes())
+        return read_json(file.read_bytes(), float)
 
 
 @contextmanager
