@@ -1,4 +1,4 @@
-"""Draw with a trained model: choose labels, sampler, steps, guidance and seed.
+"""Draw with a trained model: that of a run, "mnist", or published weights.
 
     python examples/sample.py runs/mnist                          eight images of every label
     python examples/sample.py runs/mnist --labels 3 1 4 --count 5
@@ -38,6 +38,8 @@ from pathlib import Path
 
 import numpy as np
 from artist import Artist, Given
+from PIL import Image
+from PIL.ImageOps import exif_transpose
 
 from tinyddpm import (
     DEVICES,
@@ -83,23 +85,20 @@ def main():
 def parse():
     """The command line; flags for settings are made from SamplingConfig."""
     parser = argparse.ArgumentParser(
-        usage="sample.py [RUN | --weights FOLDER] [--make WHAT] [and more, named below]",
-        description=__doc__,
-        formatter_class=partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=42, width=100
-        ),
+        usage="sample.py RUN | --weights FOLDER [--make WHAT] [and more, named below]\n"
+        "       sample.py mnist --labels 3 1 4 --count 5",
+        description=__doc__.splitlines()[0] + " More is in examples/README.md.",
+        formatter_class=partial(argparse.HelpFormatter, max_help_position=42, width=80),
     )
-    parser.add_argument("checkpoint", nargs="?", help="folder of a run, or its checkpoint")
+    parser.add_argument("checkpoint", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("--weights", metavar="FOLDER", help="published weights instead of a run")
-    process = parser.add_argument_group(
-        "published weights whose folder does not say it, or wrongly"
-    )
+    process = parser.add_argument_group("of published weights, if their folder is wrong or silent")
     process.add_argument("--schedule", choices=("linear", "cosine"), help="noise schedule (linear)")
     process.add_argument("--predicts", choices=("eps", "x0", "v"), help="what it answers (eps)")
     process.add_argument("--T", type=int, metavar="N", help="steps of the process (1000)")
     process.add_argument("--image-size", type=int, metavar="N", help="pixels a side")
     parser.add_argument(
-        "--make", choices=MAKES, default="grid", metavar="WHAT", help="what to make (grid)"
+        "--make", choices=MAKES, default="grid", metavar="WHAT", help=f"{', '.join(MAKES)} (grid)"
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="numbers or names (all)")
     parser.add_argument(
@@ -125,7 +124,7 @@ def chosen_model(arguments):
         raise ValueError("name the folder of a run, or --weights with that of published weights")
     process, size = chosen_process(arguments), arguments.image_size
     if arguments.weights:
-        if any(Path(arguments.weights).glob("checkpoint*")):
+        if any(Path(arguments.weights).glob("checkpoint*.safetensors")):
             raise ValueError(f"{arguments.weights} is the folder of a run: leave out --weights")
         return load_published(arguments.weights, process, size)
     if process or size is not None:
@@ -187,7 +186,8 @@ def chosen_count(trained, sampling, rows, arguments):
             begin = time.perf_counter()
             eps_model(x, np.array([trained.schedule.T]), label).sum().item()  # a GPU is waited for
     seconds = sampling.steps * (time.perf_counter() - begin)
-    print(f"{trained.data}: an image takes about {seconds:.2g} s", flush=True)
+    how = f"{sampling.steps} steps of {sampling.sampler} at times of ours, not of its scheduler"
+    print(f"{trained.data}: {how}; an image takes about {seconds:.2g} s", flush=True)
     images = int(max(1, min(64, 120 / seconds)))
     if label is None and not arguments.count:
         rows = rows[: math.isqrt(images)]
@@ -210,6 +210,11 @@ def chosen_picture(trained, arguments):
         return Given(x0, None, strength)
     if arguments.strength is not None:
         raise ValueError("--strength is for --from: leave it out")
+    return Given(x0, chosen_mask(mask, path, size))
+
+
+def chosen_mask(mask, path, size):
+    """Where to draw anew (size, size, 1): a half, or what is white in a mask for the picture."""
     hidden = np.zeros((size, size, 1), bool)
     halves = {
         "left": hidden[:, : size // 2], "right": hidden[:, size // 2 :],
@@ -217,16 +222,28 @@ def chosen_picture(trained, arguments):
     }  # fmt: skip
     if mask in halves:
         halves[mask][:] = True
-        return Given(x0, hidden)
-    return Given(x0, square(mask, size, 1) >= 128)
+        return hidden
+    hidden = square(mask, size, 1, "black") >= 128
+    (w, h), (wide, high) = shape_of(mask), shape_of(path)
+    if not 0.98 < w * high / (h * wide) < 1.02:
+        raise ValueError(f"{mask} is {w} × {h} pixels, {path} {wide} × {high}: give them one shape")
+    if not hidden.any():
+        raise ValueError(f"nothing is white in {mask}: paint white what is to be drawn anew")
+    return hidden
 
 
-def square(path, size, channels):
+def shape_of(path):
+    """(width, height) of a picture, turned as it is shown."""
+    with Image.open(path) as picture:
+        return exif_transpose(picture).size
+
+
+def square(path, size, channels, background="white"):
     """A picture as bytes (size, size, channels)."""
     if not Path(path).is_file():
         raise ValueError(f"there is no picture {path}")
     try:
-        picture = read_picture(path, size)
+        picture = read_picture(path, size, background)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     if channels == 1:

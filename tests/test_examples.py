@@ -353,6 +353,14 @@ def test_help_names_every_setting(tmp_path):
     assert "Ctrl-C saves and stops" in out
 
 
+def test_help_of_sampling_fits_on_a_screen(tmp_path):
+    out, _ = finish(run(tmp_path, "sample.py", "--help"))
+    lines = out.splitlines()
+    assert len(lines) <= 40 and max(map(len, lines)) <= 80
+    for flag in ("--weights FOLDER", "--inpaint PICTURE MASK", "--times [N ...]", "progressive"):
+        assert flag in out
+
+
 def load(name):
     """An example as a module; what it imports stands beside it."""
     if str(ROOT / "examples") not in sys.path:
@@ -473,6 +481,25 @@ def test_sample_fills_in_what_a_mask_hides(call, checkpoint, tmp_path, digit):
     assert Path("right.png").read_bytes() == Path("mask.png.png").read_bytes()
 
 
+def test_a_mask_that_does_not_fit_its_picture_is_refused(call, checkpoint, tmp_path, digit):
+    draw = ["sample.py", checkpoint, *"--labels 1 --count 1 --steps 2 --workers 1".split()]
+    strokes = np.zeros((60, 60, 4), np.uint8)  # what one paints on nothing
+    strokes[:, 30:] = 255
+    for name, mask, sentence in (
+        ("wide.png", np.full((30, 60), 255), "wide.png is 60 × 30 pixels, digit.png 56 × 56"),
+        ("black.png", np.zeros((30, 30)), "nothing is white in black.png: paint white"),
+        ("tiny.png", np.full((9, 9), 255), "tiny.png: too small: 9 × 9 pixels for 28 × 28"),
+        ("strokes.png", strokes, None),
+    ):
+        Image.fromarray(np.uint8(mask)).save(name)
+        if sentence:
+            with pytest.raises(SystemExit, match=sentence):
+                call(*draw, "--inpaint", "digit.png", name)
+    call(*draw, "--inpaint", "digit.png", "strokes.png", "--out", "p.png")
+    call(*draw, "--inpaint", "digit.png", "right", "--out", "q.png")
+    assert Path("p.png").read_bytes() == Path("q.png").read_bytes()
+
+
 def test_sample_begins_with_a_picture(call, checkpoint, tmp_path, digit):
     few = "--labels 1 2 --count 2 --workers 1 --spacing even --from digit.png --strength".split()
     off = []
@@ -537,7 +564,8 @@ def test_sample_draws_with_published_weights(tmp_path):
     few = ["--steps", "3", "--count", "2", "--workers", "2"]
     out, _ = finish(run(tmp_path, "sample.py", "--weights", str(PUBLISHED), *few))
     how_long, drawn = out.splitlines()
-    assert re.fullmatch("published: an image takes about [0-9.e-]+ s", how_long)
+    how = "3 steps of sde-dpm at times of ours, not of its scheduler"
+    assert re.fullmatch(f"published: {how}; an image takes about [0-9.e-]+ s", how_long)
     assert drawn == "published, drawn on the CPU: published-grid.png"
     file = PUBLISHED / "diffusion_pytorch_model.safetensors"
     more = ["--sampler", "ancestral", "--variance", "large", "--make", "progressive"]
@@ -546,6 +574,7 @@ def test_sample_draws_with_published_weights(tmp_path):
     said = "--schedule cosine --predicts v --T 60 --image-size 4".split()
     shutil.copytree(PUBLISHED, tmp_path / "alone")
     (tmp_path / "alone/scheduler_config.json").unlink()
+    (tmp_path / "alone/checkpoint-500").mkdir()  # as their own training script leaves them
     alone = ["sample.py", "--weights", str(tmp_path / "alone"), "--steps", "2"]
     assert "say it (--schedule, --predicts, --T)" in finish(run(tmp_path, *alone), 1)[1]
     finish(run(tmp_path, *alone, *said, "--count", "3"))
@@ -700,7 +729,7 @@ MISUSES = {
     "own.py nowhere": "there is no folder",
     "own.py nowhere --steps 0": "steps of 0: use 1 or more",
     "own.py . --out runs": "--out: ",
-    "own.py FILE": "FILE holds no images and labels, or is damaged: name the file with",
+    "own.py FILE": "FILE holds no images and labels, or is damaged: name a folder of",
     "compare.py RUN": "RUN is no model of MNIST that can be guided",
     "evaluate.py nothing": "there is no nothing/checkpoint.safetensors: name the folder of a run",
     "evaluate.py RUN --steps 5 --images 99": "images of 99: use 100 or more",

@@ -107,6 +107,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
         "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
         "make_torch_files.py": {"torch"}, "ranks.py": {"mpi4py"},
+        "real.py": {"diffusers", "torch"},
     }  # fmt: skip
     ours |= {path.stem for path in (ROOT / "examples").glob("*.py")} | {"learning"}
     for path in PACKAGE + [*ROOT.glob("examples/**/*.py"), *ROOT.glob("tests/**/*.py")]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from published.configurations import CONFIGURATIONS, question_of, some_of, weight_of
+from published.real import LOADED, REFUSED, side
 
 from tinyddpm import (
     Process,
@@ -27,6 +28,7 @@ from tinyddpm import (
     save_diffusers,
     write_safetensors,
 )
+from tinyddpm.interop.settings import read_unet_config
 
 PUBLISHED = Path(__file__).parent / "published"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -276,6 +278,7 @@ def test_a_key_that_is_not_there_has_the_default_of_diffusers(folder, key, defau
         ({"sample_size": 10}, "halve 10 pixels 2 times, but 5 is odd"),
         ({"norm_num_groups": 3}, "cannot be split into 3 groups"),
         ({"dropout": 1.0}, "dropout of 1.0"),
+        ({"norm_eps": float("inf")}, "tiny of inf"),
         ({"new_in_diffusers": 1}, "new_in_diffusers is 1, but tinyddpm knows no such key"),
     ],
 )
@@ -342,6 +345,17 @@ def test_what_people_have_gives_the_answers_of_diffusers(name, tmp_path):
         assert distance(ours["output"], wanted["output"]) < near
         assert distance(ours["dx"], wanted["dx"]) < near
         assert np.abs(ours["sums"] - wanted["sums"]).max() < 1e-5 * np.abs(wanted["sums"]).max()
+
+
+def test_of_45_real_configurations_33_are_ours_and_the_others_refused_by_name():
+    assert len(LOADED) == 33 and len(REFUSED) == 12
+    for settings in LOADED.values():
+        assert read_unet_config(settings, side(settings)).image_size == side(settings)
+        if settings["sample_size"]:
+            assert read_unet_config(settings).image_size in np.ravel(settings["sample_size"])
+    for reason, settings in REFUSED:
+        with pytest.raises(ValueError, match=reason):
+            read_unet_config(settings)
 
 
 def test_channels_to_be_joined_and_labels_are_asked_for(tmp_path, rng):

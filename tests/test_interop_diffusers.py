@@ -26,6 +26,7 @@ from tinyddpm import (
     save_diffusers,
     write_safetensors,
 )
+from tinyddpm.interop.process import SCHEDULERS
 
 diffusers = pytest.importorskip("diffusers")
 torch = pytest.importorskip("torch")
@@ -165,7 +166,10 @@ PROCESSES = {
     "no clipping": {"clip_sample": False},
     "a range": {"clip_sample_range": 0.3, "prediction_type": "sample"},
     "thresholding": {"thresholding": True},
+    "trailing": {"timestep_spacing": "trailing"},
+    "linspace": {"timestep_spacing": "linspace"},
 }
+TIMES = {"leading": "leading", "trailing": "trailing", "linspace": "even"}  # theirs, and ours
 ONES = np.random.RandomState(0).standard_normal((11, 2, 4, 4, 3))  # noise of the start and of steps
 
 
@@ -216,12 +220,16 @@ def test_trajectories_of_their_schedulers_are_those_of_ours(kind, name, tmp_path
     """Ancestral with the same noise, or DDIM, which has to look at the clipped x0, as ours does."""
     if kind == "DDIMScheduler" and name in ("large variance", "sigmoid"):
         pytest.skip("it has no such setting")
+    if kind == "DDIMScheduler" and name == "linspace":
+        pytest.skip("it goes T // 10 back from each time, which is not its next time")
     getattr(diffusers, kind)(**PROCESSES[name], steps_offset=0).save_pretrained(tmp_path)
     shutil.copy(reference.__file__.replace("make_reference.py", "config.json"), tmp_path)
     theirs, process = in_float64(tmp_path)
-    schedule, clip = process.schedule.respaced(10, "leading"), partial(clipped, limit=process.clip)
+    schedule = process.schedule.respaced(10, TIMES[theirs.config["timestep_spacing"]])
+    clip = partial(clipped, limit=process.clip)
     predict = predictor(Network(), np.zeros(1), process.schedule, process.predicts)
     theirs.set_timesteps(10)
+    assert theirs.timesteps.tolist() == (schedule.times[:0:-1] - 1).tolist()
     noise, module = iter(ONES[1:]), sys.modules[type(theirs).__module__]
     monkeypatch.setattr(module, "randn_tensor", lambda *a, **k: torch.tensor(next(noise)))
     x = torch.tensor(ONES[0])
@@ -234,6 +242,19 @@ def test_trajectories_of_their_schedulers_are_those_of_ours(kind, name, tmp_path
         variance = process.variance or "small"
         steps = ancestral(predict, schedule, ONES[0], Noise(ONES[1:]), variance, clip)
     assert distance(final_images(steps), x.numpy()) < 1e-9
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_the_file_of_every_scheduler_that_is_read_has_its_betas(kind, tmp_path):
+    if kind == "LMSDiscreteScheduler":
+        pytest.importorskip("scipy")
+    theirs = getattr(diffusers, kind)(beta_schedule="scaled_linear", beta_end=0.012)
+    theirs.save_pretrained(tmp_path)
+    shutil.copy(reference.__file__.replace("make_reference.py", "config.json"), tmp_path)
+    process = load_process(tmp_path)
+    assert np.allclose(process.schedule.beta[1:], theirs.betas.numpy(), rtol=3e-6, atol=0)
+    assert process[1:3] == ("eps", {"DDPMScheduler": "small"}.get(kind))
+    assert process.clip == (1 if kind in ("DDPMScheduler", "DDIMScheduler") else np.inf)
 
 
 @pytest.mark.parametrize("settings", PROCESSES.values(), ids=PROCESSES)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_the_scheduler_is_found_where_diffusers_takes_it_from(folder):
         load_process(folder / "alone")
 
 
+def test_that_a_network_draws_latents_is_said(folder):
+    write_scheduler(folder, clip_sample=False)
+    for name in ("vae", "vqvae"):
+        (folder / name).mkdir()
+        for path in (folder, folder / "unet", folder / "unet" / WEIGHTS):
+            with pytest.warns(UserWarning, match="draws latents, of which another network makes"):
+                load_published(path)
+        (folder / name).rmdir()
+    (folder / "vae").mkdir()
+    (folder / "unet").rename(folder / "ddpm")  # that folder is of another model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_published(folder / "ddpm", Process(Schedule.linear()))
+
+
 LINE = np.linspace(1e-4, 0.02, 1000)
 ROOTS = np.linspace(0.0015**0.5, 0.0195**0.5, 1000) ** 2
 SIGMOID = 1e-4 + 0.0199 / (1 + np.exp(-np.linspace(-6, 6, 7)))
@@ -87,7 +103,8 @@ PROCESSES = {
     "sigmoid": ({"beta_schedule": "sigmoid", "num_train_timesteps": 7}, SIGMOID),
     "trained": ({"trained_betas": [0.1, 0.3, 0.2], "num_train_timesteps": 3}, [0.1, 0.3, 0.2]),
     "another sampler": ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 2,
-                         "use_karras_sigmas": True, "thresholding": True}, LINE),
+                         "use_karras_sigmas": True, "thresholding": True,
+                         "lambda_min_clipped": -np.inf}, LINE),  # -Infinity, as they write it
 }  # fmt: skip
 
 
@@ -164,6 +181,7 @@ def test_the_scheduler_decides_the_variance_of_published_weights(folder, values,
         ("beta_start", {"beta_start": -0.1}),
         ("beta_end", {"beta_end": None}),
         ("beta_end", {"beta_end": 10**400}),
+        ("beta_end", {"beta_end": float("nan")}),
         ("clip_sample_range", {"clip_sample_range": "1"}),
         ("clip_sample_range", {"clip_sample_range": -1}),
         ("sample_max_value", {"thresholding": True, "sample_max_value": 1.5}),

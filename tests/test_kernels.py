@@ -98,8 +98,8 @@ def test_the_sinusoid_by_a_kernel(dim, shift, dtype, gate, cupy):
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
 def test_a_whole_network_by_kernels(dtype, gate, cupy, rng, monkeypatch):
     config = UNetConfig(
-        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), heads=2, dropout=0.2, classes=3,
-        downsample_padding=1, freq_shift=0, tiny=1e-5,
+        8, 3, base=16, multipliers=(1, 2), attention_at=(4,), dropout=0.2, classes=3,
+        head_channels=8, downsample_padding=1, freq_shift=0, tiny=1e-3,
     )  # fmt: skip
     x, d_out = rng.standard_normal((2, 3, 8, 8, 3)).astype(dtype)
     t, label, results = np.array([1, 500, 1000]), np.array([0, 3, 2]), []

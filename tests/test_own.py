@@ -152,7 +152,8 @@ def mixed(home, count=3):
         (home / "nowhere.png").symlink_to(home / "not there")
     return {
         "cut.jpg": "damaged", "empty.png": "empty", "text.png": "empty, or no picture",
-        "small.png": "too small: 40 × 15 pixels", "huge.png": "too large", "bomb.png": "too large",
+        "small.png": "too small: 40 × 15 pixels for 16 × 16", "huge.png": "too large",
+        "bomb.png": "too large",
         "float.tif": "neither 8 nor 16 bits", "program.eps": "EPS is not read",
     }  # fmt: skip
 
@@ -237,7 +238,7 @@ def test_folders_that_cannot_be_are_refused(tmp_path, cache):
         load_folder(tmp_path / "bad", 8)
     with pytest.raises(ValueError, match="would lie among the pictures"):
         load_folder(tmp_path, 8)
-    with pytest.raises(ValueError, match="gelb"):
+    with pytest.raises(ValueError, match="background .gelb.: name a colour"):
         load_folder(tmp_path / "bad", 8, background="gelb")
     for size in (0, 2.5):
         with pytest.raises(ValueError, match="size of"):
@@ -293,7 +294,7 @@ def test_files_that_hold_no_images_are_refused_in_a_sentence(tmp_path):
         load_own(images)
     labels.write_bytes(idx(LABELS))
     assert len(load_own(tmp_path).images) == 6
-    with pytest.raises(ValueError, match="name the file with the images"):
+    with pytest.raises(ValueError, match="or the file with all images"):
         load_own(labels)
     for content in (b"", idx(IMAGES)[:100], gzip.compress(idx(IMAGES))[:100], b"<html>" * 20):
         images.write_bytes(content)

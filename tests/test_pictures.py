@@ -22,6 +22,13 @@ def test_bytes_are_rounded_and_clipped():
     assert (to_bytes(every / 127.5 - 1) == every).all()  # the inverse of what is read
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_channels_that_are_no_colours_stand_side_by_side_and_none_is_alpha(channels, rng):
+    picture = image_grid(rng.uniform(-1, 1, (5, 4, 3, channels)), 2)
+    assert picture.mode == "L"
+    assert picture.size == (2 * (2 * (3 * channels + 2) + 2), 2 * (3 * (4 + 2) + 2))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_grid_puts_images_row_by_row(channels, rng):
     images = rng.uniform(-1, 1, (5, 4, 3, channels))

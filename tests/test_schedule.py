@@ -52,6 +52,15 @@ def test_a_schedule_that_leaves_the_image_visible_warns():
         Schedule(np.linspace(1e-4, 0.02, 400))  # the paper's betas without scaling
 
 
+def test_it_warns_once_and_not_at_each_respacing():
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        schedule = Schedule(np.linspace(1e-4, 0.02, 400))
+        schedule.respaced(10)
+        schedule.respaced(5)
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize(
     "beta", [[], [1.5], [0.1, 0.0], [0.1, 1.0], [0.5, np.nan], [[0.1]], [-0.1, 0.5]]
 )

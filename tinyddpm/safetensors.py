@@ -68,11 +68,18 @@ def write_safetensors(path, arrays, metadata):
             file.write(arrays[name].tobytes())
 
 
-def read_json(text):
-    """The JSON object in some bytes; ValueError for anything else, or if a name comes twice."""
+def _no_number(text):
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def read_json(text, constant=_no_number):
+    """The JSON object in some bytes; ValueError for anything else, or if a name comes twice.
+
+    constant   what makes a number of NaN, Infinity and -Infinity, which some write nevertheless
+    """
     try:
         value = json.loads(
-            text.decode("utf-8-sig"), object_pairs_hook=_named_once, parse_constant=_no_number
+            text.decode("utf-8-sig"), object_pairs_hook=_named_once, parse_constant=constant
         )
         json.dumps(value, ensure_ascii=False).encode()  # fails on half a character, such as \ud800
     except RecursionError:
@@ -89,10 +96,6 @@ def _named_once(pairs):
             raise ValueError(f"the name {name!r} comes twice")
         values[name] = value
     return values
-
-
-def _no_number(text):
-    raise ValueError(f"{text} is no number in JSON")
 
 
 def _read_header(file):

@@ -49,7 +49,7 @@ def _npz(path):
 def _idx_pair(path):
     """The images in an IDX file, and the labels in the one beside it."""
     if "images" not in path.name:
-        raise ValueError("name the file with the images")
+        raise ValueError("name a folder of pictures, or the file with all images")
     images = _idx(path)
     if "emnist" in path.name.lower():
         images = images.transpose(0, 2, 1)

@@ -57,7 +57,10 @@ def load_folder(path, size, labels="folders", background="white", cache=None):
     if labels not in ("folders", None):
         raise ValueError(f"labels of {labels!r}: use 'folders' or None")
     size, home = doors.whole("size", size, 1), Path(path).expanduser().resolve()
-    ImageColor.getrgb(background)
+    try:
+        ImageColor.getrgb(background)
+    except ValueError:
+        raise ValueError(f"background {background!r}: name a colour, or #rrggbb") from None
     files = _files(home)
     if not files:
         raise DataUnavailable(f"there is no folder {home} with files in it")

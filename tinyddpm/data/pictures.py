@@ -37,7 +37,7 @@ def _square(image, size, background):
     if image.format == "EPS":
         raise Unusable("EPS is not read: another program would be run for it")
     if min(image.size) < size:
-        raise Unusable(f"too small: {image.width} × {image.height} pixels")
+        raise Unusable(f"too small: {image.width} × {image.height} pixels for {size} × {size}")
     image.draft(None, (size, size))  # a JPEG need not be unpacked in full
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":

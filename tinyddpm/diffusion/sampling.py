@@ -18,14 +18,14 @@ class SamplingConfig:
 
     sampler: str = setting("sde-dpm", "how to sample", ("ancestral", "ddim", "dpm", "sde-dpm"))
     steps: int = setting(20, "sampling steps", COUNT)
-    guidance: float = setting(1.0, "weight of guidance, if there are labels", FROM_0)
+    guidance: float = setting(1.0, "weight of guidance by labels", FROM_0)
     variance: str = setting("small", "of the ancestral sampler", VARIANCES)
-    eta: float = setting(0.0, "noise of the ddim sampler: 0 for none to 1", SHARE)
+    eta: float = setting(0.0, "noise of ddim, from 0 to 1", SHARE)
     spacing: str = setting("log-snr", "which of the model's times", tuple(SPACINGS))
-    times: tuple = setting((), "these of them, not as many as --steps", COUNT)
-    clip: float = setting(1.0, "largest number in a step's estimate; 0 for any", FROM_0)
-    dynamic: float = setting(0.0, "share of them to be in reach, not clipped: 0.995", SHARE)
-    guided_share: float = setting(0.6, "of the times, the last ones: where it guides", SHARE)
+    times: tuple = setting((), "just these, in place of --steps", COUNT)
+    clip: float = setting(1.0, "limit of x0's estimates; 0: none", FROM_0)
+    dynamic: float = setting(0.0, "dynamic clipping, such as 0.995", SHARE)
+    guided_share: float = setting(0.6, "share of times guided, the last", SHARE)
 
     def __post_init__(self):
         check(self)
@@ -51,7 +51,7 @@ class SamplingConfig:
         """
         few = schedule.respaced(self.times or self.steps, self.spacing)
         if (self.sampler, self.variance) == ("ancestral", "large") and few.T < 200:
-            warnings.warn(f"variance 'large' leaves noise in {few.T} steps: use 200", stacklevel=2)
+            warnings.warn(f"variance 'large' leaves noise in {few.T} steps: use 200", stacklevel=1)
         return few
 
 

@@ -54,7 +54,7 @@ class Schedule:
             warnings.warn(
                 f"x_T still holds {signal:.3f} of the image, but sampling starts from pure noise; "
                 "use larger betas or more steps, so that √ᾱ_T is below 0.01",
-                stacklevel=2,
+                stacklevel=1,  # always the same place, so that it is said once
             )
 
     def to(self, xp):

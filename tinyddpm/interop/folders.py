@@ -48,6 +48,13 @@ def name_of(path):
     return path.parent.name if path.is_file() else path.name
 
 
+def draws_latents(path):
+    """Whether an autoencoder lies beside a network, to make images of what it draws."""
+    folder = network_folder(path)
+    beside = [folder.parent / name for name in ("vae", "vqvae")]
+    return folder.name.startswith("unet") and any(map(Path.is_dir, beside))
+
+
 def scheduler_file(path):
     """The scheduler_config.json of a network; FileNotFoundError if there is none.
 
@@ -93,7 +100,7 @@ def read_settings(file):
     """The JSON object in a file; ValueError that names it if there is none."""
     _check_kind(file)
     with naming(file):
-        return read_json(file.read_bytes())
+        return read_json(file.read_bytes(), float)
 
 
 @contextmanager

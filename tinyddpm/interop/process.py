@@ -1,7 +1,8 @@
 """What a scheduler_config.json of the diffusers library says about a process, and back.
 
-Only which steps a sampler takes is left to ours. What would make another process, or other images,
-than ours is refused by the name of its key.
+Which sampler draws, and at which times, is left to ours: timestep_spacing and steps_offset are
+passed over. (Its leading, trailing and linspace are "leading", "trailing" and "even" in respaced.)
+What would make another process than ours is refused by the name of its key.
 Source     the arguments of DDPMScheduler and of the other schedulers in diffusers 0.42
 """
 

@@ -75,7 +75,7 @@ def orthogonalized(matrix):
     """About U Vᵀ of a matrix U S Vᵀ (rows, columns): all that it stretches, it stretches alike.
 
     Five times X = a X + b (X Xᵀ) X + c (X Xᵀ)² X. It acts on the singular values alone, and takes
-    those above a hundredth of its length to between 0.68 and 1.21.
+    those above a hundredth of its length to between 0.68 and 1.14.
     Source     Jordan et al. 2024 (Newton-Schulz)
     """
     tall = len(matrix) > matrix.shape[1]

@@ -1,5 +1,6 @@
 """A trained model, and how to ask it."""
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -12,7 +13,7 @@ from .. import doors
 from ..checkpoint import save_checkpoint
 from ..device import array_module, module_for, to_host
 from ..diffusion.schedule import SCHEDULES, Schedule
-from ..interop import load_diffusers, load_process, name_of
+from ..interop import draws_latents, load_diffusers, load_process, name_of
 from ..nn.unet import UNet
 from ..ranks import keep
 from ..workers import Workers
@@ -98,6 +99,8 @@ def load_published(path, process=None, image_size=None):
     variances are those of its process, or learned if it has any. With class embeddings it is asked
     with a label, because nobody knows whether the last of them stands for none.
 
+    There is a warning if images are made of its answers by an autoencoder, which is not read.
+
     process    a `Process` in place of that in the folder
     Raises     as `load_diffusers` and `load_process`; ValueError for channels to be joined
     """
@@ -108,6 +111,8 @@ def load_published(path, process=None, image_size=None):
             f"{path}: {unet.config.joined} channels are to be joined to each image, and only its "
             "authors know which; use load_diffusers, and join them in a predict of your own"
         )
+    if draws_latents(path):
+        warnings.warn(f"{path} draws latents, of which another network makes images", stacklevel=2)
     loss = "simple" if unet.config.outputs == 1 else "hybrid"
     T, variance = process.schedule.T, process.variance or TRAINED_FOR[loss]
     config = TrainConfig(T=T, predicts=process.predicts, loss=loss, label_drop=0.0)
