@@ -148,7 +148,7 @@ def code_lines(path):
 
 
 def test_files_and_functions_are_short():
-    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 4240
+    assert sum(code_lines(path) for path in PACKAGE if room(path) not in APART) <= 4260
     assert sum(code_lines(path) for path in PACKAGE if room(path) == "nn/fast") <= 1000
     for path in PACKAGE:
         assert path.read_text(encoding="utf-8").count("\n") <= 200, path
