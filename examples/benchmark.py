@@ -2,7 +2,8 @@
 
     python examples/benchmark.py                       networks a and b on all cores
     python examples/benchmark.py --against torch       and PyTorch with the same weights, in turn
-    python examples/benchmark.py --profile             where the time of a training step goes
+    python examples/benchmark.py --profile             where the time of a training step goes, by
+                                                       layer; --against torch: PyTorch's, too
     python examples/benchmark.py --device cuda         on a GPU, network c, too
     python examples/benchmark.py --scaling             over several ranks, and over many on paper
 
@@ -13,7 +14,8 @@
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
 formats, take turns on the same cores, after their loss and gradient were found to be the same; the
-ratios compare with the faster format. Memory is the sum of the most that each process has held.
+ratios compare with the faster format. Memory is the sum of the most that each process has held, on
+Linux with what several of them share counted once.
 
 On a GPU PyTorch takes channels last, both multiply in float32 without TF32, a turn is several
 steps, memory is what the library holds of the GPU's, and `busy` is the share of the time in which
@@ -26,6 +28,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import re
 import signal
 import subprocess
 import sys
@@ -108,7 +111,7 @@ def main():
     try:
         for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
             if arguments.profile:
-                profile(name, micro_batch_size(arguments.micro_batch, np))
+                profile(name, micro_batch_size(arguments.micro_batch, np), arguments.against)
             else:
                 figures |= measure(name, arguments)
     finally:
@@ -155,11 +158,20 @@ class Measured(Denoiser):
 
 
 def peak_memory():
-    """The most memory that this process has held, in bytes; not a number on Windows."""
+    """The most memory that this process has held, in bytes; not a number on Windows.
+
+    On Linux it holds a part only of what it shares with others, so that sums are right.
+    """
     if resource is None:
         return math.nan
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    try:
+        now = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:  # not Linux, or not for us
+        return peak
+    held, own_part = (int(re.search(rf"^{key}: +(\d+)", now, re.M)[1]) for key in ("Rss", "Pss"))
+    return peak - 1024 * (held - own_part)
 
 
 def ours(pipe, name, device, workers, micro_batch):
@@ -363,21 +375,38 @@ def report(name, speed, memory):
     return {key: round(float(value), 4) for key, value in figures.items()}
 
 
-def profile(name, micro_batch):
+def profile(name, micro_batch, against):
     """Print the time that each kind of layer takes in the forward and backward of a micro-batch."""
+    print(f"\nnetwork {name}, {micro_batch} images, one process")
+    print_times("layer", layer_times(name, micro_batch))
+    if against:
+        from benchmark_torch import operator_times
+
+        times = operator_times(NETWORKS[name][0], problem(name), micro_batch)
+        print_times("PyTorch's operators", times)
+
+
+def layer_times(name, micro_batch):
+    """Milliseconds of tinyddpm's layers: {(layer, "forward" or "backward"): ms}."""
     x0, t, eps, theta = problem(name)
     unet, schedule, grad = UNet(NETWORKS[name][0]), Schedule.linear(), np.zeros_like(theta)
     cut, times = slice(micro_batch), {}
     with timed_layers(times):
         for _ in range(10):
             simple_loss(unet, x0[cut], t[cut], eps[cut], schedule, Tape(theta, grad))
+    return {key: seconds * 100 for key, seconds in times.items()}
+
+
+def print_times(kind, times):
+    """The table of times {(name, "forward" or "backward"): ms}, the longest first."""
     total = sum(times.values())
-    print(f"\nnetwork {name}, {micro_batch} images, one process: {total * 100:.0f} ms in layers\n")
-    print("| layer | forward, ms | backward, ms | share |\n|---|---|---|---|")
-    share = {layer: times[layer, "forward"] + times[layer, "backward"] for layer, _ in times}
-    for layer in sorted(share, key=share.get, reverse=True):
-        way, back = (times[layer, method] * 100 for method in ("forward", "backward"))
-        print(f"| {layer} | {way:.2f} | {back:.2f} | {share[layer] / total:.1%} |")
+    ways = "forward", "backward"
+    both = {name: [times.get((name, way), 0.0) for way in ways] for name, _ in times}
+    print(f"\n| {kind} | forward, ms | backward, ms | share |\n|---|---|---|---|")
+    for name in sorted(both, key=lambda name: -sum(both[name])):
+        there, back = both[name]
+        print(f"| {name} | {there:.2f} | {back:.2f} | {(there + back) / total:.1%} |")
+    print(f"| all | {total:.0f} in both | | |")
 
 
 @contextmanager

@@ -1,6 +1,49 @@
 """The same U-Net in PyTorch, for `benchmark.py --against torch`. Nothing else needs PyTorch."""
 
 import math
+from collections import Counter
+
+from tinyddpm import UNet
+
+OPERATORS = {  # what stands in the names that PyTorch's profiler prints
+    "convolution": "convolutions", "group_norm": "GroupNorm", "groupnorm": "GroupNorm",
+    "silu": "SiLU", "attention": "attention", "mm": "Linear",
+}  # fmt: skip
+
+
+def operator_times(config, problem, images):
+    """Milliseconds that one thread of PyTorch takes for the forward and backward of some images.
+
+    {(kind of operator, "forward" or "backward"): ms}, in the faster of the two memory formats. The
+    products in the backward of Linear are called as those in its forward, and are counted there.
+    """
+    formats = [_operator_times(config, problem, images, last) for last in (False, True)]
+    return min(formats, key=lambda spent: sum(spent.values()))
+
+
+def _operator_times(config, problem, images, channels_last):
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    torch.set_num_threads(1)
+    x0, t, eps, theta = problem
+    unet = TorchUNet(UNet(config).layout, theta, config, channels_last)
+    x, noise, t = unet.images(x0[:images]), unet.images(eps[:images]), torch.tensor(t[:images])
+
+    def step():
+        ((unet.forward(x, t) - noise) ** 2).mean().backward()
+
+    step()
+    with profile(activities=[ProfilerActivity.CPU]) as record:
+        for _ in range(10):
+            step()
+    spent = Counter()
+    for event in record.key_averages():
+        name = event.key.lower()
+        kind = next((kind for part, kind in OPERATORS.items() if part in name), "the rest")
+        way = "backward" if "backward" in name else "forward"
+        spent[kind, way] += event.self_cpu_time_total / 1e4  # microseconds of ten steps
+    return spent
 
 
 class TorchUNet:

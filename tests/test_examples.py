@@ -932,14 +932,36 @@ def test_benchmark_stops_if_the_gradients_differ(benchmark):
 
 def test_benchmark_profiles_by_layer(benchmark, capsys):
     """Layers are charged for themselves: with their parts, shares would add up to more than all."""
-    benchmark.profile("a", 2)
+    benchmark.profile("a", 2, None)
     out = capsys.readouterr().out
     rows = re.findall(r"\| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+)% \|", out)
     names = {name for name, *_ in rows}
     assert {"Conv3x3", "UpsampleConv", "NormSiLU", "GroupNorm", "Linear", "Attention"} <= names
     assert sum(float(share) for *_, share in rows) == pytest.approx(100, abs=0.05 * len(rows))
-    total = float(re.search(r"(\d+) ms in layers", out)[1])
+    total = float(re.search(r"all \| (\d+) in both", out)[1])
     assert sum(float(way) + float(back) for _, way, back, _ in rows) == pytest.approx(total, abs=1)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells")
+def test_benchmark_counts_once_what_processes_share():
+    script = """
+import mmap, os, benchmark
+memory, (asked, answered) = mmap.mmap(-1, 100_000_000), os.pipe()
+memory.write(bytes(100_000_000))
+alone = benchmark.peak_memory()
+if os.fork() == 0:
+    memory[:]  # now it is held by two
+    os.write(answered, b".")
+    os.read(asked, 1)  # until the other one has ended
+os.read(asked, 1)
+print(alone - benchmark.peak_memory(), flush=True)
+os.killpg(0, 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT / "examples", capture_output=True, text=True,
+        start_new_session=True, timeout=60,
+    )  # fmt: skip
+    assert 45e6 < float(done.stdout) < 100e6, done.stderr
 
 
 def test_benchmark_measures_a_step_and_says_when_more_machines_do_not_pay(benchmark, capsys):
