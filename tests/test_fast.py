@@ -37,6 +37,7 @@ CASES = {  # what makes a layer of a kit, and its inputs' shapes: large enough f
         [(2, 17, 30, 34)],
     ),
     "conv to one channel": (lambda k, y: k.Conv3x3(y, "c", 32, 1), [(2, 28, 28, 32)]),
+    "conv, large images": (lambda k, y: k.Conv3x3(y, "c", 16, 12), [(1, 75, 41, 16)]),
     "conv, small images": (lambda k, y: k.Conv3x3(y, "c", 64, 64), [(9, 7, 7, 64)]),
     "up-sampling and conv": (
         lambda k, y: k.UpsampleConv(k.Conv3x3(y, "u", 24, 24)),
@@ -147,6 +148,15 @@ def test_fast_layers_by_the_gradient_check(case, layout, rng, monkeypatch, chunk
     assert jacobian_gap(layer.forward, layer.backward, theta, *inputs) <= 1e-12
 
 
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Every image is cut into several blocks."""
+    monkeypatch.setattr(maps, "SIDE", 8)
+    maps.maps.cache_clear()
+    yield
+    maps.maps.cache_clear()
+
+
 @pytest.fixture(params=maps.POINTS)
 def m(request, monkeypatch):
     """Tiles of m×m, whatever would make the least work."""
@@ -179,8 +189,10 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
     theta = random_theta(layout, rng, dtype)
     x = rng.standard_normal((2, 18 // copies, 22 // copies, 64)).astype(dtype)
     dy = rng.standard_normal(layer.forward(x, Tape(theta)).shape).astype(dtype)
-    B, _, A = maps.maps(m, 18, 22, copies, np.dtype(dtype))
-    assert B.k == A.k == m + 2 and B.tiles == A.tiles == -(-18 // m) * -(-22 // m)
+    _, blocks = maps.maps(m, 18, 22, copies, np.dtype(dtype))
+    assert all(block.B.k == block.A.k == m + 2 for block in blocks)
+    tiles = {sum(map.tiles for map in maps_of) for maps_of in zip(*(b[2:] for b in blocks))}
+    assert tiles == {-(-18 // m) * -(-22 // m)}
     by_tiles = run(layer, theta, [x], dy)
     plain = run(plain_layer, theta, [x], dy)
     assert not all(map(np.array_equal, by_tiles, plain)), "the fast path was not taken"
@@ -190,9 +202,21 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
 
 
 @pytest.mark.parametrize("copies", [1, 2])
+def test_winograd_in_blocks(m, copies, small_blocks, rng):
+    """Each output is in one block; what two of them see gets the gradients of both."""
+    _, blocks = maps.maps(m, 20, 26, copies, np.dtype(float))
+    seen = np.zeros((20, 26), int)
+    for block in blocks:
+        seen[block.y] += 1
+        assert max(seen[block.y].shape) <= max(m, maps.SIDE)
+    assert len(blocks) > 5 and (seen == 1).all()
+    test_winograd_with_every_size_of_tiles(m, copies, Layout(), rng, np.float64)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize("m", maps.POINTS)
 def test_the_maps_back_are_the_transposes(m, copies, rng):
-    B, G, A = maps.maps(m, 10, 14, copies, np.dtype(float))
+    G, [(_, _, A, B)] = maps.maps(m, 10, 14, copies, np.dtype(float))
     W = rng.standard_normal((3, 3, 4, 5))
     U = maps.kernel_to_points(G, W)
     dU = rng.standard_normal(U.shape)
@@ -212,7 +236,8 @@ def test_the_maps_back_are_the_transposes(m, copies, rng):
         ((1, 28, 28, 32), 1, 1, True), ((1, 28, 28, 32), 2, 1, False),
         ((1, 24, 24, 8), 1, 1, True), ((1, 28, 28, 3), 1, 1, False),
         ((3, 7, 7, 64), 1, 1, False), ((3, 7, 7, 64), 1, 2, True),
-        ((1, 64, 64, 32), 1, 1, True), ((1, 64, 64, 32), 1, 2, False),
+        ((1, 64, 64, 32), 1, 1, True), ((1, 256, 256, 32), 1, 2, True),
+        ((1, 64, 64, 8), 1, 1, False), ((1, 64, 64, 12), 1, 1, True),
     ],
 )  # fmt: skip
 def test_winograd_is_taken_where_it_pays_and_both_ways(shape, stride, copies, wanted):

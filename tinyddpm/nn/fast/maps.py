@@ -1,15 +1,18 @@
 """The maps of Winograd's algorithm: images and kernels to points and back, as matrices.
 
-For all windows along one side of an image, B is one matrix, mostly zeros, that multiplies the image
+For all windows along one side of a block, B is one matrix, mostly zeros, that multiplies the image
 where it lies: this takes less time than cutting the windows out. The zeros around the image need no
 columns in it, and up-sampling x first only makes another matrix. See `winograd` for the maps.
+A small image is one block; a large one has several, so that the zeros in a matrix stay few.
 """
 
 from functools import lru_cache
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
-from .memory import empty, scratch
+from .memory import chunks, empty, scratch
 
 POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
     4: (2 / 3, 3 / 2),  # errors in float32, as a share of y, with 64 channels: 1e-6
@@ -20,6 +23,7 @@ POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
 }
 LARGEST, EXACT = 8, 5  # tiles with and without a way back, for which alone large ones save time
 KERNEL = 20  # mapping a kernel costs as much as mapping so many tiles
+SIDE = 36  # the most pixels along a block: smaller ones are many small products
 
 
 def tiles_of(h, w, m):
@@ -49,9 +53,9 @@ class Map:
     Tiles      are in the order row of tiles, image, tile of the row
     """
 
-    def __init__(self, k, down, across):
-        self.k, self.down, self.across = k, down, across
-        self.across_and_one = np.vstack([across, np.ones_like(across[:1])])
+    def __init__(self, k, down, across, dtype):
+        self.k, self.down, self.across = k, down.astype(dtype), across.astype(dtype)
+        self.across_and_one = np.vstack([self.across, np.ones_like(self.across[:1])])
         self.tiles = len(down) // k * (len(across) // k)  # of one image
 
     def to_points(self, images, new):
@@ -84,8 +88,17 @@ class Map:
         return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
 
 
+class Block(NamedTuple):
+    """A part of the outputs, and what of the images it sees: places in y and x, and their maps."""
+
+    y: tuple  # slices of rows and columns
+    x: tuple
+    A: Map
+    B: Map
+
+
 def maps_for(y, copies, largest=LARGEST):
-    """B, G and A for outputs, or their gradients, y (N, H, W, D), of tiles up to `largest`."""
+    """G and the `Block`s of outputs or their gradients y (N, H, W, D), in tiles up to `largest`."""
     n, h, w, _ = y.shape
     return maps(best_m(n, h, w, largest), h, w, copies, y.real.dtype)
 
@@ -98,12 +111,16 @@ def best_m(n, h, w, largest=LARGEST):
 
 @lru_cache
 def maps(m, h, w, copies, dtype):
-    """B, G and A for outputs (h, w) in tiles of m×m."""
+    """G and the blocks for outputs (h, w) in tiles of m×m."""
     points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
     B, G, A = np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
-    B = Map(m + 2, *(_along(side, B, m, -1, copies, dtype) for side in (h, w)))
-    A = Map(m + 2, *(_along(side, A, m, 0, 1, dtype) for side in (h, w)))
-    return B, G.astype(dtype), A
+    blocks = []
+    for (a_down, b_down), (a_across, b_across) in product(
+        *(list(zip(_along(side, A, m, 0, 1), _along(side, B, m, -1, copies))) for side in (h, w))
+    ):
+        (y, A_maps), (x, B_maps) = zip(a_down, a_across), zip(b_down, b_across)
+        blocks.append(Block(y, x, Map(m + 2, *A_maps, dtype), Map(m + 2, *B_maps, dtype)))
+    return G.astype(dtype), blocks
 
 
 def _powers(points, n):
@@ -111,9 +128,16 @@ def _powers(points, n):
     return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
 
 
-def _along(side, matrix, m, first, copies, dtype):
-    """A matrix (k, size) at the pixel `first` and every m-th: (k · tiles, side / copies)."""
-    begin = np.arange(first, first + side, m)[:, None, None]
-    pixel = (begin + np.arange(matrix.shape[1])[:, None]) // copies  # (tiles, size, 1)
-    taken = pixel == np.arange(side // copies)
-    return np.concatenate(np.tensordot(matrix, taken, axes=(1, 1))).astype(dtype)
+def _along(side, matrix, m, first, copies):
+    """A matrix (k, size) at the pixel `first` and every m-th: a map along each block of a side.
+
+    Returns    for each block the slice of the pixels that its tiles see, and the map
+               (k · tiles, pixels)
+    """
+    begins, parts = np.arange(first, first + side, m), []
+    for cut in chunks(len(begins), m, SIDE):
+        pixel = (begins[cut, None] + np.arange(matrix.shape[1])) // copies  # (tiles, size)
+        seen = slice(max(0, pixel.min()), min(side // copies, pixel.max() + 1))
+        taken = pixel[:, :, None] == np.arange(side // copies)[seen]
+        parts.append((seen, np.concatenate(np.tensordot(matrix, taken, axes=(1, 1)))))
+    return parts

@@ -17,12 +17,13 @@ Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on t
 """
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 
 from .. import conv, pairs
 from .arithmetic import sum_rows
-from .maps import EXACT, LARGEST, kernel_from_points, kernel_to_points, maps_for, tiles_of
+from .maps import EXACT, LARGEST, SIDE, kernel_from_points, kernel_to_points, maps_for, tiles_of
 from .memory import chunks, empty, scratch
 
 CHUNK = 1 << 19  # bytes of V that are worked on at once: a quarter of a core's cache
@@ -60,13 +61,13 @@ def pays(x, W, stride=1, copies=1):
     """Whether Winograd saves time for images x (N, H, W, channels) and a kernel W (3, 3, C, D).
 
     It saves multiplications in proportion to C D. Mapping the images costs time in proportion to
-    C + D and, because those matrices are dense, to the image's side; mapping the kernel costs the
+    C + D and, because those matrices are dense, to a block's side; mapping the kernel costs the
     same for one tile as for many. One output channel is enough: the plain way cuts as many patches.
     """
     n, h, w, c = len(x), copies * x.shape[1], copies * x.shape[2], W.shape[2]
     if stride > 1 or not isinstance(x, np.ndarray):
         return False
-    return c >= 8 and max(h, w) <= 3 * c and n * tiles_of(h, w, 4) >= 16
+    return c >= 8 and min(max(h, w), SIDE) <= 3 * c and n * tiles_of(h, w, 4) >= 16
 
 
 def forward(conv, x, tape, copies=1):
@@ -77,14 +78,14 @@ def forward(conv, x, tape, copies=1):
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
-    B, G, A = maps_for(y, copies, EXACT if tape.grad is None else LARGEST)
+    G, blocks = maps_for(y, copies, EXACT if tape.grad is None else LARGEST)
     U, kept = kernel_to_points(G, W), []
     new = partial(scratch, "V") if tape.grad is None else empty
-    for cut in _chunks(x, B, U):
-        V = B.to_points(x[cut], new)
+    for cut, block in product(_chunks(x, blocks[0].B, U), blocks):
+        V = block.B.to_points(x[(cut, *block.x)], new)
         M = np.matmul(V, U, out=scratch("M", (*V.shape[:3], len(b)), x.dtype))
-        A.from_points(M, y[cut], plus=b)
-        kept.append((cut, V))
+        block.A.from_points(M, y[(cut, *block.y)], plus=b)
+        kept.append((cut, block, V))
     tape.push(conv, (x.shape, kept))
     return y
 
@@ -94,20 +95,28 @@ def backward(conv, dy, tape, copies=1):
     (shape, kept), W = tape.pop(conv), conv.W.of(tape.theta)
     dW, db = conv.W.of(tape.grad), conv.b.of(tape.grad)
     dy = dy.astype(np.result_type(dy, W), copy=False)
-    B, G, A = maps_for(dy, copies)
+    G, blocks = maps_for(dy, copies)
     U_T, dx = kernel_to_points(G, W.swapaxes(2, 3)), empty(shape, dy.dtype)
     db += sum_rows(dy.reshape(-1, len(db)))  # rule 3
+    if len(blocks) > 1:
+        dx[...] = 0
     while kept:
-        cut, V = kept.pop()
-        dM = A.to_points(dy[cut], partial(scratch, "M"))
+        cut, block, V = kept.pop()
+        dM = block.A.to_points(dy[(cut, *block.y)], partial(scratch, "M"))
         dU = np.matmul(V.mT, dM, out=scratch("U", (*V.shape[:2], *W.shape[2:]), dy.dtype))
         dW += kernel_from_points(G, dU)
         dV = np.matmul(dM, U_T, out=scratch("V", V.shape, dy.dtype))
-        B.from_points(dV, dx[cut])
+        part = dx[(cut, *block.x)]
+        if len(blocks) == 1:
+            block.B.from_points(dV, part)
+        else:  # neighbours see the same pixels (rule 2)
+            own = scratch("dx", part.shape, dy.dtype)
+            block.B.from_points(dV, own)
+            part += own
     return dx
 
 
 def _chunks(x, B, U):
-    """Slices of images x, at least one each, with V below CHUNK, or half of U if that is more."""
+    """Slices of images x, at least one each, with V of a block below CHUNK, or below U / 2 if more."""
     size = B.k**2 * B.tiles * max(U.shape[2:]) * x.itemsize
     return chunks(len(x), size, max(CHUNK, U.nbytes // 2))
