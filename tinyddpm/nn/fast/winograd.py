@@ -117,6 +117,6 @@ def backward(conv, dy, tape, copies=1):
 
 
 def _chunks(x, B, U):
-    """Slices of images x, at least one each, with V of a block below CHUNK, or below U / 2 if more."""
+    """Slices of images x, at least one each, V of a block below CHUNK, or half of U if more."""
     size = B.k**2 * B.tiles * max(U.shape[2:]) * x.itemsize
     return chunks(len(x), size, max(CHUNK, U.nbytes // 2))
