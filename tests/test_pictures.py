@@ -1,14 +1,15 @@
 """Pictures show the right pixels at the right places; the progress line suits where it is shown."""
 
 import io
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from tinyddpm import Schedule, Step, UNet, UNetConfig, unet_diagram
 from tinyddpm import progress as progress_module
-from tinyddpm.pictures import gallery
+from tinyddpm.pictures import diagram, gallery
 from tinyddpm.pictures.diagram import skips_of, unet_boxes
 from tinyddpm.pictures.grids import image_grid, labelled_grid, save_gif, save_picture, to_bytes
 from tinyddpm.pictures.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
@@ -230,3 +231,14 @@ def test_diagram_has_the_blocks_and_skips_of_the_network(config):
     assert all(boxes[i].level == boxes[sender].level for i, sender in skips.items())
     picture = unet_diagram(config)
     assert len(picture.getcolors(1 << 20)) > 5 and picture.mode == "RGB"
+
+
+def test_words_of_the_legend_stand_side_by_side():
+    draw, font = Mock(), ImageFont.load_default(size=13)
+    diagram._legend(draw, font, 100, labels=True)
+    end = 0
+    for call in draw.text.call_args_list:
+        (x, _), text = call.args[:2]
+        assert x > end
+        end = x + font.getlength(text)
+    assert text == "t and label" and len(draw.text.call_args_list) == 5
