@@ -23,6 +23,7 @@ from tinyddpm import (
     LossSecondMomentResampler,
     Run,
     SamplingConfig,
+    Step,
     Tape,
     TrainConfig,
     UNetConfig,
@@ -566,6 +567,21 @@ def test_pictures_are_guided_away_from_the_null_label(tmp_path, monkeypatch):
     assert all(len(label) <= 15 for label in asked)
 
 
+def test_the_last_samples_are_those_of_the_last_step(tmp_path, monkeypatch):
+    black, white = (np.full((15, 8, 8, 1), value, np.float32) for value in (-1, 1))
+    steps, saved = [Step(t, white if t == 0 else black, black) for t in (3, 2, 1, 0)], {}
+    monkeypatch.setattr(gallery, "_sampling", lambda *arguments: iter(steps))
+    monkeypatch.setattr(
+        gallery, "save_picture", lambda picture, path: saved.update({path.name: picture})
+    )
+    for name in ("_forward_process", "_spectrum", "save_gif"):
+        monkeypatch.setattr(gallery, name, lambda *arguments: None)
+    gallery.draw_final(start(tmp_path / "run"), None, None)
+    colours = {colour for _, colour in saved["stripes-final.png"].getcolors()}
+    assert 255 in colours and 0 not in colours
+    assert saved["stripes-denoising.png"].getcolors(1 << 20)
+
+
 def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
     for unet, loss in ((UNET, "vlb"), (replace(UNET, outputs=2), "simple")):
         with pytest.raises(ValueError, match=f"loss '{loss}' of a U-Net with outputs="):
@@ -580,8 +596,9 @@ def test_a_trained_model_is_what_the_run_averaged_wherever_its_checkpoint_is(fin
         assert np.array_equal(trained.theta, finished.ema) and trained.step == 11
         assert trained.unet.config == UNET and trained.config == finished.config
         assert trained.data == "stripes" and trained.schedule.T == 50
-    with pytest.raises(FileNotFoundError, match="name the folder of a run"):
-        load_trained(tmp_path)
+    for place in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(FileNotFoundError, match="name the folder of a run"):
+            load_trained(place)
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
