@@ -201,6 +201,10 @@ def test_cores_are_as_many_as_a_container_may_use(tmp_path, monkeypatch, groups,
         put(path.parent, {path.name: content.encode() + b"\n"})
     assert cores(tmp_path) == count
     assert cores(tmp_path / "no Linux") == 8
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on a Mac, where some say nothing at all
+    for known, count in ((5, 5), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda known=known: known)
+        assert cores(tmp_path / "no Linux") == count
 
 
 SCRIPT = """
