@@ -88,6 +88,8 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_sessionfinish():
+    sys.settrace(None)
+    threading.settrace(None)
     tests = {
         test: sorted(entered[test] | entered[file] | entered[""])
         for test, file in files.items()
