@@ -283,6 +283,13 @@ def test_without_files_and_network_it_says_what_to_put_where(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_what_has_another_name_is_not_tried(tmp_path):
+    put(tmp_path, {"cifar10.txt": b"notes", "photos.tar": b"of a cat"})
+    with pytest.raises(DataUnavailable) as error:
+        load_cifar10(tmp_path, urls=())
+    assert "damaged" not in str(error.value)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'train' and 'test'"):
         load_cifar10(split="validation")

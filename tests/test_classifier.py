@@ -102,6 +102,15 @@ def test_images_are_moved_and_mirrored(rng):
     assert seen == wanted
 
 
+def test_its_training_says_how_far_it_is(rng, monkeypatch):
+    shown = []
+    monkeypatch.setattr(judging.Progress, "show", lambda self, done, note: shown.append(done))
+    config = ClassifierConfig(8, 1, 2, base=4, features=5, groups=2, batch=5, epochs=2)
+    data = Dataset("noise", rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 2)
+    judging.train_classifier(Classifier(config), data, count=1)
+    assert shown == [1, 2, 3, 4]
+
+
 @pytest.fixture(scope="module")
 def digits():
     return offline_digits(1500, seed=0), offline_digits(300, seed=1)

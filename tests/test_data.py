@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import at_once, put
+from PIL import Image, ImageDraw
 
 from tinyddpm import DataUnavailable, load_cifar10, load_mnist, offline_digits, to_model_range
-from tinyddpm.data import batch_indices, download, mnist
-from tinyddpm.data.cache import data_folder
+from tinyddpm.data import batch_indices, cache, digits, download, mnist
+from tinyddpm.data.cache import data_folder, files_in
 from tinyddpm.data.mnist import IdxFile
 
 
@@ -114,6 +115,13 @@ def test_a_download_is_verified_kept_and_not_repeated(tiny_mnist, tmp_path, serv
     assert (tmp_path / "cache/mnist/images.gz").read_bytes() == tiny_mnist["images.gz"]
     again = load_mnist(tmp_path / "cache", mirrors=())
     assert np.array_equal(first.images, again.images)
+
+
+def test_a_download_says_how_far_it_is(tiny_mnist, tmp_path, serve, monkeypatch):
+    shown = []
+    monkeypatch.setattr(download.Progress, "show", lambda self, done: shown.append(done))
+    load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),))
+    assert {len(content) for content in tiny_mnist.values()} <= set(shown)
 
 
 def test_the_next_mirror_is_asked_when_one_is_wrong_or_away(tiny_mnist, tmp_path, serve):
@@ -242,6 +250,32 @@ def test_offline_digits_can_be_told_apart_and_vary():
     assert min(flat[train.labels == k].std(axis=0).mean() for k in range(10)) > 0.1
 
 
+def test_offline_digits_are_bent_as_much_as_they_say():
+    """A dot in the middle, and one beside and below it, are where the map has brought them."""
+    size = 84
+    dots = [Image.new("L", (size, size)) for _ in range(3)]
+    for dot, (x, y) in zip(dots, ((0, 0), (20, 0), (0, 20))):
+        box = (size / 2 + x - 4, size / 2 + y - 4, size / 2 + x + 3, size / 2 + y + 3)
+        ImageDraw.Draw(dot).rectangle(box, fill=255)
+    facts = []
+    for seed in range(300):
+        bent = [np.array(digits._bend(dot, np.random.default_rng(seed)), float) for dot in dots]
+        places = [
+            np.array([(np.arange(size) + 0.5) @ image.sum(axis=k) for k in (0, 1)]) / image.sum()
+            for image in bent
+        ]
+        back = np.linalg.inv(np.stack([place - places[0] for place in places[1:]], axis=1) / 20)
+        angle, grow_x = np.arctan2(back[1, 0], back[0, 0]), np.hypot(*back[:, 0])
+        turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]) @ back
+        grow_y, slant = turned[1, 1], turned[0, 1] / turned[1, 1]
+        facts.append([*(places[0] / size - 0.5), grow_x, grow_y, angle, slant])
+    low, high, spread = (f(facts, axis=0) for f in (np.min, np.max, np.std))
+    assert np.allclose(low[:4], [-0.06, -0.06, 0.85, 0.85], atol=0.01)
+    assert np.allclose(high[:4], [0.06, 0.06, 1.2, 1.2], atol=0.01)
+    assert np.allclose(spread[4:], [0.12, 0.2], rtol=0.15)
+    assert np.allclose(np.mean(facts, axis=0)[4:], 0, atol=0.04)
+
+
 def test_pixels_become_minus_one_to_one():
     unit = to_model_range(np.array([[0, 255], [127, 128]], np.uint8))
     assert unit.dtype == np.float32 and unit[0].tolist() == [-1, 1]
@@ -319,6 +353,16 @@ def test_mnist_is_read_in_every_form_that_people_have(tiny_mnist, tmp_path, numb
     assert dataset.images.tobytes() == gzip.decompress(tiny_mnist["images.gz"])[16:]
     assert dataset.labels.tolist() == list(gzip.decompress(tiny_mnist["labels.gz"])[8:])
     assert sorted(tmp_path.rglob("*")) == before and capsys.readouterr().out == ""
+
+
+def test_files_are_found_the_nearest_first(tmp_path, monkeypatch):
+    files = {"a": b"", "b.zip": as_zip({"x": b"", "y": b""}), "c.odt": as_zip({"z": b""})}
+    put(tmp_path, {**files, ".hidden": b""})
+    put(tmp_path / "d/d", {"e": b""})
+    names = [file.path.relative_to(tmp_path).as_posix() for file in files_in(tmp_path)]
+    assert names == ["a", "b.zip", "b.zip/x", "b.zip/y", "c.odt", "d/d/e"]
+    monkeypatch.setattr(cache, "MOST", 3)
+    assert [file.path.name for file in files_in(tmp_path)] == ["a", "b.zip", "x"]
 
 
 def test_what_lies_in_a_folder_instead_is_said(tiny_mnist, tmp_path):

@@ -106,13 +106,13 @@ def test_attention_at_the_limit_of_far(size, rng):
             assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
 
 
-@pytest.mark.parametrize("shift", [-30, 30])
-def test_attention_with_scores_far_from_zero(shift, rng):
-    """Up to 700 above and below: e to that power is no float32."""
+@pytest.mark.parametrize("shift, spread", [(-30, 40), (30, 40), (-30, 4)])
+def test_attention_with_scores_far_from_zero(shift, spread, rng):
+    """Hundreds above and below, or all of them below: e to that power is no float32."""
     q, k, v = rng.standard_normal((3, 2, 80, 16)).astype(np.float32)
-    q[..., 0], k[:, :, 0] = shift, 50 + 40 * rng.standard_normal((2, 80))
+    q[..., 0], k[:, :, 0] = shift, 50 + spread * rng.standard_normal((2, 80))
     theta, dy = np.zeros(0, np.float32), rng.standard_normal((2, 80, 16)).astype(np.float32)
-    assert np.abs(q @ k.mT / 4).max() > 700
+    assert np.abs(q @ k.mT / 4).max() > 400
     by_fast = run(fast.Attention("a", 16, 1), theta, [q, k, v], dy)
     plain = run(Plain.Attention("a", 16, 1), theta, [q, k, v], dy)
     for one, other in zip(by_fast, plain):
@@ -238,6 +238,7 @@ def test_the_maps_back_are_the_transposes(m, copies, rng):
         ((3, 7, 7, 64), 1, 1, False), ((3, 7, 7, 64), 1, 2, True),
         ((1, 64, 64, 32), 1, 1, True), ((1, 256, 256, 32), 1, 2, True),
         ((1, 64, 64, 8), 1, 1, False), ((1, 64, 64, 12), 1, 1, True),
+        ((4, 8, 8, 8), 1, 1, True), ((3, 8, 8, 8), 1, 1, False),
     ],
 )  # fmt: skip
 def test_winograd_is_taken_where_it_pays_and_both_ways(shape, stride, copies, wanted):
@@ -246,6 +247,18 @@ def test_winograd_is_taken_where_it_pays_and_both_ways(shape, stride, copies, wa
     assert winograd.pays(np.zeros(shape), W, stride, copies) == wanted
     y = np.zeros((n, h * copies // stride, w * copies // stride, d))
     assert winograd.pays(y, W, stride) == wanted
+
+
+def test_work_is_cut_into_parts_as_large_as_they_may_be():
+    assert arithmetic._rows_at_once(640, 64, 64) == 160  # 1,000,000 / 64 / 64 is 244
+    assert arithmetic._rows_at_once(1009, 64, 64) == 1009  # a prime
+    assert arithmetic._rows_in_a_run(784, 64) == 28  # 2048 / 64 is 32
+    assert arithmetic._rows_in_a_run(7, 5000) == 1
+    assert maps.best_m(100, 96, 96) == 8 and maps.best_m(100, 96, 96, largest=5) == 5
+    for n, room, sizes in ((5, 10, [1] * 5), (7, 30, [2, 2, 3]), (3, 9, [1] * 3), (4, 99, [4])):
+        cuts = memory.chunks(n, 10, room)
+        assert [cut.stop - cut.start for cut in cuts] == sizes
+        assert np.array_equal(np.concatenate([np.arange(n)[cut] for cut in cuts]), np.arange(n))
 
 
 @pytest.mark.parametrize(

@@ -299,6 +299,7 @@ def test_a_giant_is_not_built(folder):
 
 def test_what_says_nothing_about_the_network_is_passed_over(folder):
     changes = {"_name_or_path": "somewhere", "_commit_hash": None, "once_upon_a_time": None}
+    changes |= {"time_embedding_dim": 4 * TINY.base, "attn_norm_num_groups": TINY.groups}
     change_config(folder, remove=["_class_name", "dropout"], mid_block_scale_factor=1.0, **changes)
     assert load_diffusers(folder)[0].config == TINY
 

@@ -123,6 +123,15 @@ def test_processes_of_any_betas_are_understood_and_written_again(values, beta, t
     assert (written["trained_betas"] is None) == (len(beta) not in (3, 7))
 
 
+def test_there_are_at_most_a_hundred_thousand_steps(tmp_path):
+    shutil.copy(PUBLISHED / "config.json", tmp_path)
+    write_scheduler(tmp_path, num_train_timesteps=100_000)
+    assert load_process(tmp_path).schedule.T == 100_000
+    write_scheduler(tmp_path, num_train_timesteps=100_001)
+    with pytest.raises(ValueError, match="num_train_timesteps is 100001, but .* up to 100,000"):
+        load_process(tmp_path)
+
+
 def test_of_zero_terminal_snr_nearly_nothing_is_left(tmp_path):
     write_scheduler(tmp_path, prediction_type="v_prediction", rescale_betas_zero_snr=True)
     shutil.copy(PUBLISHED / "config.json", tmp_path)

@@ -117,6 +117,10 @@ HOSTILE = {
         {"unet": {**DEEP, "attention_at": [], "groups": 1, "classes": 3}},
         "too few weights",
     ),
+    "a wide one": (
+        {"unet": {**DEEP, "blocks": 1, "attention_at": [], "groups": 1, "classes": 3}},
+        "too few weights",
+    ),
     "step -1": ({"step": -1}, "step of -1"),
     "half a step": ({"step": 0.5}, "step of 0.5"),
     "no step": ({"step": float("nan")}, "step of nan"),

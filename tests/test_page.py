@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinyddpm import TrainConfig, UNetConfig
+from tinyddpm.pictures import page as pages
 from tinyddpm.pictures.page import page_text, write_page
 from tinyddpm.training.log import Log
 
@@ -65,7 +66,8 @@ def test_a_run_on_its_way_and_at_its_end(run):
     text = (run.folder / "index.html").read_text(encoding="utf-8")
     last, loss = Page(text).sources
     assert last == f"samples/{run.dataset.name}-000400.png" and loss.endswith("-loss.png?step=400")
-    assert "mean loss of the last 100 steps 2.0000" in text and 'max="1"' in text
+    assert "Step 400 of 900; mean loss of the last 100 steps 2.0000; less than two" in text
+    assert 'max="1"' in text
     assert "\\u003cb>a&b-000200.png" in text, "a name ends no script"
 
     (run.folder / "samples" / f"{run.dataset.name}-final.png").touch()
@@ -77,3 +79,18 @@ def test_a_run_on_its_way_and_at_its_end(run):
 
 def test_nothing_comes_from_elsewhere(run):
     assert not re.search(r"(src|href)=.?(http|//)|@import|url\(", page_text(run, 60))
+
+
+def test_it_is_written_now_and_then_with_the_time_that_is_left(run, monkeypatch):
+    now, told = [1000.0], []
+    monkeypatch.setattr(pages, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(pages, "write_page", lambda run, seconds: told.append(seconds))
+    run.step = 100
+    page = pages.Page(run, step_s=2.0)
+    assert told == [1600]  # as expected; then as it was since then
+    run.step, now[0] = 120, 1009.0
+    page.show()
+    assert told == [1600]
+    now[0] = 1010.0
+    page.show()
+    assert told == [1600, 780 / 2]

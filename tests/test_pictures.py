@@ -1,17 +1,27 @@
 """Pictures show the right pixels at the right places; the progress line suits where it is shown."""
 
 import io
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tinyddpm import Schedule, Step, UNet, UNetConfig, unet_diagram
 from tinyddpm import progress as progress_module
-from tinyddpm.pictures import gallery
+from tinyddpm.evaluation.spectrum import Spectrum
+from tinyddpm.pictures import diagram, gallery
 from tinyddpm.pictures.diagram import skips_of, unet_boxes
 from tinyddpm.pictures.grids import image_grid, labelled_grid, save_gif, save_picture, to_bytes
-from tinyddpm.pictures.plots import CURVE, Axes, loss_curve, rate_distortion, round_numbers, smooth
+from tinyddpm.pictures.plots import (
+    CURVE,
+    Axes,
+    loss_curve,
+    rate_distortion,
+    round_numbers,
+    smooth,
+    spectrum,
+)
 from tinyddpm.progress import Progress, clock, in_words
 
 
@@ -230,3 +240,61 @@ def test_diagram_has_the_blocks_and_skips_of_the_network(config):
     assert all(boxes[i].level == boxes[sender].level for i, sender in skips.items())
     picture = unet_diagram(config)
     assert len(picture.getcolors(1 << 20)) > 5 and picture.mode == "RGB"
+
+
+def test_words_of_the_legend_stand_side_by_side():
+    draw, font = Mock(), ImageFont.load_default(size=13)
+    diagram._legend(draw, font, 100, labels=True)
+    end = 0
+    for call in draw.text.call_args_list:
+        (x, _), text = call.args[:2]
+        assert x > end
+        end = x + font.getlength(text)
+    assert text == "t and label" and len(draw.text.call_args_list) == 5
+
+
+@pytest.fixture
+def pen(monkeypatch):
+    """What writes and draws lines in pictures, and notes where."""
+    pen = Mock()
+    monkeypatch.setattr(ImageDraw, "Draw", lambda image: pen)
+    return pen
+
+
+@pytest.mark.parametrize("name", ["loss", "spectrum"])
+def test_words_of_a_plot_stand_around_its_curves(name, pen, rng):
+    if name == "loss":
+        picture = loss_curve(1 + rng.random(300), "a title")
+    else:
+        f = np.linspace(0, 0.5, 15)
+        picture = spectrum(*(Spectrum(f, 1 + rng.random(15)) for _ in range(2)), "a title")
+    lines = [call.args[0] for call in pen.line.call_args_list if "width" in call.kwargs]
+    x, y = np.concatenate(lines).T
+    borders = [call.args[0] for call in pen.line.call_args_list if "width" not in call.kwargs]
+    left, right, top = borders[0][0], borders[0][2], 34
+    assert left <= x.min() and x.max() <= right
+    assert top < y.min() and y.max() < picture.height - 52  # curves touch neither
+    titles = 0
+    for call in pen.text.call_args_list:
+        (x, y), text, anchor = *call.args[:2], call.kwargs.get("anchor")
+        assert 0 < x < picture.width and 0 < y < picture.height
+        titles += text == "a title" and y < top
+        if anchor == "rm":
+            assert x < left
+        if anchor == "mt":
+            assert y > picture.height - 52
+    assert titles == 1
+
+
+def test_words_above_a_grid_stand_over_the_middle_of_their_columns(pen, rng):
+    images = rng.uniform(-1, 1, (3, 8, 8, 1))
+    sheet, grid = labelled_grid([("a row", images)], head=["a", "b", "c"]), image_grid(images, 3)
+    heads = [call.args[0][0] for call in pen.text.call_args_list if call.args[1] in ("a", "b", "c")]
+    middles = [2 + 4 + i * (8 + 2) for i in range(3)]  # behind a gap, half an image; times scale
+    assert np.allclose(heads, sheet.width - grid.width + 2 * np.array(middles), atol=2)
+
+
+def test_a_dot_lies_around_its_place(pen):
+    diagram._dot(pen, 10, 20)
+    x0, y0, x1, y1 = pen.ellipse.call_args.args[0]
+    assert (x0 + x1, y0 + y1) == (20, 40) and x1 - x0 == y1 - y0 > 0

@@ -263,3 +263,17 @@ def test_a_file_that_is_not_there_says_so(path):
     for absent in (path.with_name("nothing"), path.parent):
         with pytest.raises(OSError):
             read_safetensors(absent)
+
+
+def test_the_smallest_file_has_no_arrays(tmp_path):
+    (tmp_path / "empty.safetensors").write_bytes(packed(b"{}", b""))
+    assert read_safetensors(tmp_path / "empty.safetensors") == ({}, {})
+
+
+def test_a_header_may_have_a_hundred_million_bytes(tmp_path):
+    """The file is as long as it says, but for the most part a hole."""
+    with open(tmp_path / "hole.safetensors", "wb") as file:
+        file.write((100_000_001).to_bytes(8, "little"))
+        file.truncate(200_000_000)
+    with pytest.raises(ValueError, match="a header of 100,000,001 bytes, but .* 100,000,000 may"):
+        read_safetensors(tmp_path / "hole.safetensors")

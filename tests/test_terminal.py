@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tinyddpm import load_pretrained, terminal_text
+from tinyddpm.pictures import terminal
 
 
 class Screen(io.StringIO):
@@ -56,6 +57,11 @@ def test_colours_are_greys_of_two_pixels_each():
 def test_without_colours_there_are_shades(stream, light, grey):
     lines = terminal_text(half_white(), stream).splitlines()
     assert lines[0] == light * 28 and lines[5] == grey * 28 and lines[-1] == ""
+
+
+def test_shades_have_about_as_many_of_the_256_greys_each():
+    line = terminal._shaded(np.tile(np.arange(256), (1, 2, 1)), blocks=False)
+    assert [line.count(shade) for shade in " .:+#"] == [52, 51, 51, 51, 51]
 
 
 @pytest.mark.parametrize("name, value", [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinyddpm import read_torch
+from tinyddpm.interop import torch_file
 
 FILES = Path(__file__).parent / "torch_files"
 BOTH = ["zipped.pth", "before_zip.pth"]  # since PyTorch 1.6, and before
@@ -177,3 +178,10 @@ def test_damage_gives_a_sentence_and_takes_no_more_memory_than_the_file(name, tm
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert refused > 125 and most < 1_000_000
+
+
+@pytest.mark.parametrize("number", [-1, 1 << 48, 1.0, True, "1"])
+def test_what_counts_nothing_is_no_size(number):
+    assert torch_file._counts([0, (1 << 48) - 1]) == (0, (1 << 48) - 1)
+    with pytest.raises(ValueError, match="its pickle is damaged"):
+        torch_file._counts([2, number])

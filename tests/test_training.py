@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from dataclasses import replace
 from importlib import import_module
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -22,6 +23,7 @@ from tinyddpm import (
     LossSecondMomentResampler,
     Run,
     SamplingConfig,
+    Step,
     Tape,
     TrainConfig,
     UNetConfig,
@@ -34,6 +36,7 @@ from tinyddpm import (
 from tinyddpm.pictures import gallery
 from tinyddpm.training.denoiser import Denoiser
 from tinyddpm.training.kept import BEFORE
+from tinyddpm.training.log import Log
 from tinyddpm.workers import Workers
 
 loop = import_module("tinyddpm.training.loop")  # `tinyddpm.train` is the function of the same name
@@ -225,6 +228,47 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(tmp_path,
         shutil.rmtree(folder)
 
 
+def test_the_loss_that_is_shown_is_a_slow_average(tmp_path, monkeypatch):
+    notes = []
+    monkeypatch.setattr(loop.Progress, "show", lambda self, done, note="": notes.append(note))
+    train(run := start(tmp_path / "run", steps=3, every=100))
+    first, second, third = run.log.losses
+    two = 0.98 * first + 0.02 * second
+    wanted = [first, two, 0.98 * two + 0.02 * third]
+    shown = [float(note.split()[1]) for note in notes if "loss" in note]
+    assert shown == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_time_that_a_run_takes_is_tried_with_a_part_for_each_worker(tmp_path, monkeypatch):
+    """The second time counts; there are three parts of two images, and two workers."""
+    tried = []
+    monkeypatch.setattr(
+        loop, "time", SimpleNamespace(perf_counter=lambda: sum([0, 100, 3][: len(tried) + 1]))
+    )
+
+    class Spy(Workers):
+        def gradient(self, theta, tasks):
+            tried.append([len(task[2]) for task in tasks])
+            return [], np.ones(1)
+
+    run = start(tmp_path / "run")
+    with Spy(None, run.theta) as workers:
+        workers.count = 2
+        assert loop._seconds_per_step(run, workers) == 3 / 2 * 3
+    assert tried == [[2, 2], [2, 2]]
+
+
+def test_a_run_says_how_long_it_will_take(tmp_path, monkeypatch, capsys):
+    run, paces = start(tmp_path / "run", steps=3), []
+    monkeypatch.setattr(loop, "_seconds_per_step", lambda run, workers: 600.0)
+    monkeypatch.setattr(loop, "Page", lambda run, step_s: paces.append(step_s) or Mock())
+    train(run)
+    assert "At today's speed that takes about 30 minutes." in capsys.readouterr().out
+    assert paces == [600]
+    train(run)
+    assert "speed" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_other_signals_save_like_ctrl_c(tmp_path, monkeypatch, name):
     number = getattr(signal, name)
@@ -354,6 +398,33 @@ def test_a_checkpoint_from_before_these_settings_means_what_it_meant(finished, t
     save_checkpoint(tmp_path / "checkpoint.safetensors", arrays, meta)
     assert load_trained(tmp_path).unet.config == UNET
     assert (UNET.downsample_padding, UNET.freq_shift, UNET.tiny) == (0, 1, 1e-6)
+
+
+def test_who_never_learned_from_labels_knows_none(finished, tmp_path):
+    """In checkpoints from before the labels were listed, the settings say it."""
+    arrays, meta = load_checkpoint(finished.folder / "checkpoint.safetensors")
+    del meta["learned_labels"]
+    for label_drop, labels in ((0.9, (0, 1, 2)), (1.0, ())):
+        meta["train"]["label_drop"] = label_drop
+        save_checkpoint(tmp_path / "checkpoint.safetensors", arrays, meta)
+        assert load_trained(tmp_path).labels == labels
+
+
+def test_settings_are_the_papers_unless_told():
+    """Ho et al. 2020, appendix B, for CIFAR-10."""
+    config = TrainConfig()
+    assert (config.steps, config.batch, config.lr, config.warmup) == (800_000, 128, 2e-4, 5000)
+    assert (config.lr_end, config.clip, config.ema_decay, config.T) == (1, 1, 0.9999, 1000)
+    assert (config.schedule, config.predicts, config.loss) == ("linear", "eps", "simple")
+
+
+def test_of_a_log_the_steps_after_the_checkpoint_are_forgotten(tmp_path):
+    log, rows = Log(), [f"{step},0.5,1,0.1" for step in range(1, 5)]
+    log.read(tmp_path / "log.csv", 3)
+    assert log.rows == []
+    (tmp_path / "log.csv").write_text("\n".join(["step,loss,gradient,lr", *rows, ""]))
+    log.read(tmp_path / "log.csv", 3)
+    assert log.rows == rows[:3]
 
 
 def test_the_seed_changes_the_run(finished, tmp_path):
@@ -496,6 +567,21 @@ def test_pictures_are_guided_away_from_the_null_label(tmp_path, monkeypatch):
     assert all(len(label) <= 15 for label in asked)
 
 
+def test_the_last_samples_are_those_of_the_last_step(tmp_path, monkeypatch):
+    black, white = (np.full((15, 8, 8, 1), value, np.float32) for value in (-1, 1))
+    steps, saved = [Step(t, white if t == 0 else black, black) for t in (3, 2, 1, 0)], {}
+    monkeypatch.setattr(gallery, "_sampling", lambda *arguments: iter(steps))
+    monkeypatch.setattr(
+        gallery, "save_picture", lambda picture, path: saved.update({path.name: picture})
+    )
+    for name in ("_forward_process", "_spectrum", "save_gif"):
+        monkeypatch.setattr(gallery, name, lambda *arguments: None)
+    gallery.draw_final(start(tmp_path / "run"), None, None)
+    colours = {colour for _, colour in saved["stripes-final.png"].getcolors()}
+    assert 255 in colours and 0 not in colours
+    assert saved["stripes-denoising.png"].getcolors(1 << 20)
+
+
 def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
     for unet, loss in ((UNET, "vlb"), (replace(UNET, outputs=2), "simple")):
         with pytest.raises(ValueError, match=f"loss '{loss}' of a U-Net with outputs="):
@@ -510,8 +596,9 @@ def test_a_trained_model_is_what_the_run_averaged_wherever_its_checkpoint_is(fin
         assert np.array_equal(trained.theta, finished.ema) and trained.step == 11
         assert trained.unet.config == UNET and trained.config == finished.config
         assert trained.data == "stripes" and trained.schedule.T == 50
-    with pytest.raises(FileNotFoundError, match="name the folder of a run"):
-        load_trained(tmp_path)
+    for place in (tmp_path, tmp_path / "nothing"):
+        with pytest.raises(FileNotFoundError, match="name the folder of a run"):
+            load_trained(place)
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])

@@ -2,12 +2,25 @@
 
 import re
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from conftest import random_theta
 
-from tinyddpm import Adam, Schedule, Sinusoid, Tape, UNet, UNetConfig, q_sample, simple_loss
-from tinyddpm.nn.layers import Conv3x3
+from tinyddpm import (
+    Adam,
+    Layout,
+    Schedule,
+    Sinusoid,
+    Tape,
+    UNet,
+    UNetConfig,
+    q_sample,
+    simple_loss,
+)
+from tinyddpm.nn.blocks import AttentionBlock, ResBlock
+from tinyddpm.nn.layers import Conv3x3, GroupNorm
 
 
 def test_the_papers_network_has_35746307_parameters_in_328_arrays():
@@ -145,6 +158,41 @@ def test_signals_keep_their_size_through_a_layer_of_new_weights(layout, rng):
     conv = Conv3x3(layout, "c", 32, 32)
     y = conv.forward(rng.standard_normal((4, 16, 16, 32)), Tape(layout.init(rng, np.float64)))
     assert 0.8 < y[:, 1:-1, 1:-1].std() < 1.2
+
+
+def test_new_weights_are_of_the_size_that_glorot_and_bengio_found(rng):
+    """And a block's last layer, and the network's, begins as nearly zero."""
+    layout = UNet(replace(SMALL, base=16)).layout
+    theta = layout.init(rng, np.float64)
+    for param in layout.params:
+        values, kind = param.of(theta), param.name.split(".")[-1]
+        if kind == "W":
+            *kernel, n_in, n_out = param.shape
+            last = re.search(r"(conv2|[.]out|conv_out)[.]W$", param.name)
+            a = np.sqrt(6 * (1e-10 if last else 1) / (np.prod(kernel) * (n_in + n_out)))
+            assert 0.97 * a < abs(values).max() <= a, param.name
+            assert abs(values.mean()) < 0.2 * a and 0.5 * a < values.std() < 0.65 * a
+        elif kind == "table":
+            assert abs(values.mean()) < 0.2 and 0.8 < values.std() < 1.2
+        else:
+            assert (values == (kind == "gain")).all(), param.name
+
+
+def test_nothing_is_divided_by_less_than_the_papers_number(rng):
+    """1e-6, unless told otherwise: it counts where an image is nearly the same everywhere."""
+    x, emb = 1e-3 * rng.standard_normal((1, 4, 4, 4)), np.zeros((1, 3))
+    for make, *inputs in (
+        (partial(GroupNorm, name="n", channels=4, groups=2), x),
+        (partial(ResBlock, name="r", c_in=4, c_out=4, n_emb=3, groups=2), x, emb),
+        (partial(AttentionBlock, name="a", channels=4, groups=2), x),
+    ):
+        answers = []
+        for tiny in ({}, {"tiny": 1e-6}, {"tiny": 2e-6}):
+            layer = make(layout := Layout(), **tiny)
+            theta = random_theta(layout, np.random.default_rng(0))
+            answers.append(layer.forward(*inputs, Tape(theta)))
+        assert np.array_equal(answers[0], answers[1])
+        assert not np.allclose(answers[0], answers[2], rtol=1e-3)
 
 
 def test_one_batch_can_be_overfitted(rng):

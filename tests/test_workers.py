@@ -66,6 +66,13 @@ def workers():
         yield workers
 
 
+def test_processes_end_with_the_work():
+    with Workers(Job(), np.zeros(5, np.float32), count=2) as workers:
+        processes = [worker.process for worker in workers.workers]
+        assert [process.poll() for process in processes] == [None, None]
+    assert None not in [process.poll() for process in processes]
+
+
 def test_answers_come_in_order_and_gradients_are_summed(workers):
     with Workers(Job(), np.zeros(5, np.float32), count=1) as alone:
         for parts in ([(1,), (2,), (3,), (4,), (5,)], [(7,)]):
@@ -201,6 +208,10 @@ def test_cores_are_as_many_as_a_container_may_use(tmp_path, monkeypatch, groups,
         put(path.parent, {path.name: content.encode() + b"\n"})
     assert cores(tmp_path) == count
     assert cores(tmp_path / "no Linux") == 8
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on a Mac, where some say nothing at all
+    for known, count in ((5, 5), (None, 1)):
+        monkeypatch.setattr(os, "cpu_count", lambda known=known: known)
+        assert cores(tmp_path / "no Linux") == count
 
 
 SCRIPT = """

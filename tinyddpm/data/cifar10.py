@@ -102,7 +102,7 @@ def _batch_files(folder, files, wanted):
             if name not in files:
                 raise ValueError("No such file")
             with files[name].open() as stream:
-                contents[name] = _records_in(stream.read(_largest() + 1))
+                contents[name] = _records_in(stream.read(_largest()))
         except Exception as error:  # it may lie in a zip archive, which fails in many ways
             path = files[name].path if name in files else folder / name
             raise DataUnavailable(
