@@ -192,7 +192,7 @@ def kept(path, facts):
     except ValueError as error:
         print(f"{error}; these samples are drawn again")
         return None
-    if meta != facts:
+    if meta != facts or arrays.keys() != {"images"}:
         raise ValueError(
             f"{path} has samples of another model or other settings: choose another folder by --out"
         )

@@ -13,6 +13,12 @@ import numpy as np
 from .device import array_module
 
 
+def brief(said):
+    """What an error says, or a file, on one line: of a long text its beginning and its end."""
+    text = "".join(c if c.isprintable() else " " for c in str(said))
+    return text if len(text) <= 160 else f"{text[:90]} ... {text[-65:]}"
+
+
 class NotFinite(ValueError, FloatingPointError):
     """NaN or infinity: a ValueError for who gave it, a FloatingPointError for who computed it."""
 

@@ -15,6 +15,7 @@ import os
 
 import numpy as np
 
+from .doors import brief
 from .files import atomic_write
 
 WRITTEN = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
@@ -37,7 +38,7 @@ def read_safetensors(path):
             _check_metadata(metadata)
             return _read_arrays(file, header, size), metadata
         except ValueError as error:
-            raise ValueError(f"{path} cannot be read as safetensors: {error}") from None
+            raise ValueError(f"{path} cannot be read as safetensors: {brief(error)}") from None
 
 
 def write_safetensors(path, arrays, metadata):

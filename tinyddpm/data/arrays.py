@@ -27,7 +27,7 @@ def load_arrays(path):
         images = np.ascontiguousarray(doors.as_bytes(images), np.uint8)
         images = images.reshape(*images.shape[:3], -1)
     except Exception as error:  # NumPy, zipfile and gzip have a dozen ways to say "damaged"
-        reason = " ".join(str(error)[:150].split())
+        reason = doors.brief(error)
         raise ValueError(f"{path} holds no images and labels, or is damaged: {reason}") from None
     name = re.split("-?(?:train-?)?images", path.stem)[0] or path.resolve().parent.name
     return labelled(name, images, labels)

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable, NamedTuple
 
+from ..doors import brief
 from ..files import atomic_write, numbered
 from .download import DataUnavailable, fetch
 
@@ -92,7 +93,7 @@ def obtain(found, fits, path, urls, size, parse):
                 return parse(stream)
         except Exception as error:  # gzip, zipfile, NumPy: a dozen ways to say "damaged"
             if fits(file.path) and not trouble:
-                why = str(error)[:150] or type(error).__name__
+                why = brief(error) or type(error).__name__
                 trouble = f"{file.path} is damaged or another file ({why})"
     try:
         content, parsed = fetch(path.name, urls, size, lambda content: parse(_stream(content)))
@@ -129,7 +130,6 @@ def _what_lies_in(home, found):
     """A few words about a folder, for those who expected something else there."""
     if not found:
         return ""
-    names = [str(file.path.relative_to(home))[:60] for file in found[:3]]
-    names = ["".join(c if c.isprintable() else "?" for c in name) for name in names]
+    names = [brief(file.path.relative_to(home))[:60] for file in found[:3]]
     more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
     return f"{home} holds {', '.join(names)}{more}"

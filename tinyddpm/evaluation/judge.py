@@ -63,7 +63,8 @@ def trained_classifier(classifier, dataset, folder=None):
             continue
         try:
             theta = load_checkpoint(kept).arrays["theta"]
-            if theta.shape == (classifier.layout.size,):
+            fits = theta.shape == (classifier.layout.size,) and theta.dtype == np.float32
+            if fits and np.isfinite(theta).all():
                 return theta
             reason = f"{kept} holds another network"
         except (OSError, ValueError, KeyError) as error:

@@ -8,6 +8,7 @@ models--OWNER--NAME/snapshots/COMMIT/...                         either, as the 
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..doors import brief
 from ..safetensors import read_json, read_safetensors
 from .torch_file import read_torch
 
@@ -91,7 +92,7 @@ def read_weights(path):
     for part in _parts(file):
         for name, array in _arrays(file.parent / part).items():
             if name in arrays:
-                raise ValueError(f"{file}: {name} is in two of its parts")
+                raise ValueError(f"{file}: {brief(name)} is in two of its parts")
             arrays[name] = array
     return arrays, file
 
@@ -109,7 +110,7 @@ def naming(file):
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
+        raise ValueError(f"{file}: {brief(error)}") from None
 
 
 def _snapshot(path):

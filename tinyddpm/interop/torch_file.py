@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..doors import brief
 from ..pickles import read_pickle
 from ..safetensors import from_bfloat16
 
@@ -53,7 +54,7 @@ def read_torch(path):
         tensors, numbers = (_read_zip if content[:2] == b"PK" else _read_before_zip)(content)
         return {name: _array(tensor, numbers) for name, tensor in tensors.items()}
     except Exception as error:  # damage shows in more ways than can be listed
-        why = str(error)[:150] if isinstance(error, ValueError) else "it is damaged"
+        why = brief(error) if isinstance(error, ValueError) else "it is damaged"
         raise ValueError(f"{path} cannot be read as tensors of PyTorch: {why}") from None
 
 

@@ -8,7 +8,7 @@ from ..checkpoint import load_checkpoint
 from ..config import from_dict
 from ..data.own import SOURCE
 from ..diffusion.process import VARIANCES
-from ..doors import finite, whole
+from ..doors import brief, finite, whole
 from ..nn.unet import UNet
 from ..nn.unet_config import UNetConfig
 from .config import TrainConfig
@@ -50,7 +50,7 @@ def _read(path):
         _check_facts(meta, unet.classes, can_go_on=len(arrays) > 1)
         _check_arrays(arrays, unet, train)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: {str(error)[:200]}") from None
+        raise ValueError(f"{path}: {brief(error)}") from None
     return arrays, unet, train, meta
 
 

@@ -47,10 +47,21 @@ class Log:
         return losses
 
     def read(self, path, step):
-        """Take the rows of a log.csv up to a step; there may be more, or no file."""
+        """Take the rows of a log.csv up to a step; there may be more, or no file.
+
+        Raises     ValueError that names the file if its rows are not four numbers each
+        """
         if path.exists():
-            rows = path.read_text().splitlines()[1:]
-            self.rows = [row for row in rows if int(row.split(",")[0]) <= step]
+            try:
+                for row in path.read_text("utf-8").splitlines()[1:]:
+                    number, *rest = map(float, row.split(","))
+                    if len(rest) != 3 or not math.isfinite(sum(rest)):
+                        raise ValueError
+                    self.rows += [row] if number <= step else []
+            except ValueError:
+                raise ValueError(
+                    f"{path} is damaged: bring it back, or take it away to go on without it"
+                ) from None
 
     def text(self):
         """What log.csv holds."""
