@@ -220,6 +220,13 @@ def test_what_was_kept_is_used_again_unless_something_changed(tmp_path, cache, m
     assert len(list((cache / "pictures").iterdir())) == 4
 
 
+def test_a_place_that_cannot_be_written_is_named_with_the_way_out(tmp_path):
+    mixed(tmp_path / "pets", 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataUnavailable, match=r"kept in .*pets-16.*; name another .*--data-dir"):
+        load_folder(tmp_path / "pets", 16, cache=tmp_path / "file/cache")
+
+
 def test_grey_pictures_have_one_channel_and_those_beside_folders_a_label(tmp_path, cache):
     (tmp_path / "grey/a").mkdir(parents=True)
     for i, name in enumerate(("0.png", "a/1.png", "a/2.jpg")):
