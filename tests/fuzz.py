@@ -59,6 +59,7 @@ from tinyddpm.data.own import _kept
 from tinyddpm.data.tar import tar_files
 from tinyddpm.evaluation import judge
 from tinyddpm.evaluation.classifier import Classifier, ClassifierConfig
+from tinyddpm.interop.folders import CONFIG, SCHEDULER, WEIGHTS
 from tinyddpm.pickles import ARRAY_MAKERS, read_pickle
 from tinyddpm.training.kept import VECTORS
 from tinyddpm.training.log import HEADER, Log
@@ -68,7 +69,7 @@ sys.path.append(str(HERE.parent / "examples"))
 from evaluate import kept  # noqa: E402
 
 LONGEST = 300  # characters of a message, without the path in it
-MEMORY = 16 << 20  # bytes; all the good files hold far less
+MEMORY = 2 << 20  # bytes; of the good files each takes less than a sixth of it
 ODD = b'0 -1 7 255 65536 4294967295 99999999999999999999 1e400 NaN null true [] {} "x"'.split()
 GREY = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)
 
@@ -109,19 +110,37 @@ def read_idx(path):
     return load_arrays(path)
 
 
+def put_published(folder, *names):
+    """Put those of the published files that are not there."""
+    for name in names:
+        if not (folder / name).exists():
+            (folder / name).write_bytes((HERE / "published" / name).read_bytes())
+
+
 def read_folder(path):
     """A folder of diffusers with this file in it."""
-    for name in ("config.json", "scheduler_config.json", WEIGHTS):
-        place = path.parent / (PART if name == WEIGHTS and path.name == INDEX else name)
-        if not place.exists():
-            place.write_bytes((HERE / "published" / name).read_bytes())
+    put_published(path.parent, CONFIG, WEIGHTS)
     return load_diffusers(path.parent)
+
+
+def read_index(path):
+    """The same, if this file says where the weights are."""
+    put_published(path.parent, CONFIG)
+    if not (part := path.parent / PART).exists():
+        part.write_bytes((HERE / "published" / WEIGHTS).read_bytes())
+    return load_diffusers(path.parent)
+
+
+def read_scheduler(path):
+    put_published(path.parent, CONFIG)
+    return load_process(path.parent)
 
 
 def read_hub(path):
     """A folder of the hub's cache, with this text in refs/main."""
     (path.parent / "refs").mkdir(exist_ok=True)
-    (path.parent / "snapshots/c0ffee").mkdir(parents=True, exist_ok=True)
+    (snapshot := path.parent / "snapshots/c0ffee").mkdir(parents=True, exist_ok=True)
+    put_published(snapshot, CONFIG, SCHEDULER)
     path.replace(path.parent / "refs/main")
     return load_process(path.parent)
 
@@ -196,8 +215,7 @@ KEPT = {"sha256": hashlib.sha256(bytes(24)).hexdigest(), "channels": 1, "names":
 STEPS = {"steps": 5}
 LOG = f"{HEADER}\n1,0.5,2.25,0.001\n2,0.25,2,0.0005\n"
 
-WEIGHTS, PART = "diffusion_pytorch_model.safetensors", "part.safetensors"
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
+INDEX, PART = f"{WEIGHTS}.index.json", "part.safetensors"
 NAMES = read_safetensors(HERE / "published" / WEIGHTS)[0]
 PLACES = json.dumps({"weight_map": dict.fromkeys(NAMES, PART)}).encode()
 
@@ -207,9 +225,9 @@ CLASSIFIER_FILE = f"{DIGITS.name}-{judge._digest(JUDGE, DIGITS)}.safetensors"
 
 UNET = UNetConfig(8, base=4, multipliers=(1,), attention_at=(), groups=2, classes=2)
 RUN = {name: np.ones(UNet(UNET).layout.size, np.float32) for name in VECTORS}
-RUN["history"] = np.ones((10, 10))
+RUN["history"] = np.ones((30, 10))
 FACTS = {
-    "unet": asdict(UNET), "train": asdict(TrainConfig(T=10)), "step": 5, "data": "digits",
+    "unet": asdict(UNET), "train": asdict(TrainConfig(T=30)), "step": 5, "data": "digits",
     "source": {"path": "a", "image_size": 8}, "label_names": ["a", "b"], "learned_labels": [0, 1],
 }  # fmt: skip
 
@@ -225,6 +243,7 @@ def zipped():
     return file.getvalue()
 
 
+SEALED = "inception", "table", "zip"  # which nobody can write who has not the original
 ASK = read_square, read_table  # for more memory than they touch
 
 # The name of the file, a good one, and how it is read.
@@ -261,11 +280,11 @@ READERS = {
     "gzipped idx": ("train-images-idx3-ubyte", gzip.compress(IMAGES, mtime=0), read_idx),
     "config": ("config.json", (HERE / "published/config.json").read_bytes(), read_folder),
     "weights": (WEIGHTS, (HERE / "published" / WEIGHTS).read_bytes(), read_folder),
-    "index": (INDEX, PLACES, read_folder),
+    "index": (INDEX, PLACES, read_index),
     "hub": ("file", b"c0ffee", read_hub),
     "scheduler": (
         "scheduler_config.json", (HERE / "published/scheduler_config.json").read_bytes(),
-        lambda path: load_process(path.parent),
+        read_scheduler,
     ),
     **{
         kind: (f"file.{kind}", picture(kind), read_square)
@@ -327,6 +346,10 @@ def fuzz(reader, count):
     try:
         with tempfile.TemporaryDirectory() as folder:
             assert complaint(reader, good, folder) is None
+            if reader not in SEALED:
+                name, _, read = READERS[reader]
+                (path := Path(folder) / name).write_bytes(good)
+                read(path)
             for number in range(count):
                 content = damaged(good, random.Random(f"{reader} {number}"))
                 if (said := complaint(reader, content, folder)) is not None:

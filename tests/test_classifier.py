@@ -171,7 +171,7 @@ def test_it_is_trained_once_for_the_same_data_and_settings(digits, tmp_path, tra
     assert len(list((tmp_path / "classifiers").iterdir())) == 3
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "another"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "another", "not finite", "of float64"])
 def test_a_damaged_one_is_made_again_and_said_to_be(digits, tmp_path, trainings, capsys, damage):
     kept = partial(judging.trained_classifier, folder=tmp_path)
     first = kept(Classifier(TOY), digits[0])
@@ -180,8 +180,11 @@ def test_a_damaged_one_is_made_again_and_said_to_be(digits, tmp_path, trainings,
     if damage == "flipped":
         content[len(content) // 2] ^= 1
     path.write_bytes(content[:-1000] if damage == "cut" else content)
-    if damage == "another":
-        judging.save_checkpoint(path, {"theta": first[:-1]}, {})
+    others = {
+        "another": first[:-1], "not finite": first * np.nan, "of float64": first.astype(np.float64)
+    }  # fmt: skip
+    if damage in others:
+        judging.save_checkpoint(path, {"theta": others[damage]}, {})
     assert not np.array_equal(kept(Classifier(TOY), digits[0]), first)
     assert str(path) in (out := capsys.readouterr().out) and "is trained again" in out
     assert len(trainings) == 2

@@ -98,6 +98,15 @@ def test_what_is_no_run_or_no_folder_is_refused_with_a_sentence(run, tmp_path):
         resume(tmp_path)
 
 
+@pytest.mark.parametrize("rows", [b"1;0.5;2;3", b"1,0.5", b"x,1,2,3", b"1,nan,2,3", b"1,2,3,\xff"])
+def test_a_damaged_log_is_named_with_the_way_out(run, rows):
+    (run.folder / "log.csv").write_bytes(b"step,loss,gradient,lr\n" + rows)
+    with pytest.raises(ValueError, match="log.csv is damaged: .* take it away to go on without it"):
+        resume(run.folder)
+    (run.folder / "log.csv").unlink()
+    assert resume(run.folder).step == 1
+
+
 HOSTILE = {
     "a source of something else": ({"source": {"a": 1}}, "the source of the data should have"),
     "a path that is a number": ({"source": {"path": 1}}, "the source of the data should have"),
