@@ -95,6 +95,7 @@ def main():
         raise ValueError(f"images of {arguments.images}: use 100 to {len(train.images):,}")
     inception = load_inception(arguments.inception) if arguments.inception else None
     folder = chosen_folder(trained, sampling, arguments)
+    console.check_folder(folder)
     try:
         samples = drawn(trained, sampling, arguments, folder)
     except KeyboardInterrupt:

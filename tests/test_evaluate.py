@@ -172,6 +172,16 @@ def test_a_model_without_labels_is_not_asked_for_any(module, data, tmp_path):
     assert "recognised as asked" not in table and "| 100 training images: the floor |" in table
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_drawn(
+    module, checkpoint, monkeypatch
+):
+    monkeypatch.setattr(module, "load_dataset", lambda *_: drawn_digits(100))
+    flags = "--images 100 --out /dev/null/here".split()
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(checkpoint), *flags])
+    with pytest.raises(ValueError, match="--out: /dev/null is no folder that can be written to"):
+        module.main()
+
+
 def test_from_the_checkpoint_to_the_table(module, checkpoint, tmp_path, monkeypatch, capsys):
     small = ClassifierConfig(base=4, features=16, groups=2, epochs=2, batch=50, lr=1e-2)
     monkeypatch.setattr(judging.ClassifierConfig, "of", lambda dataset: small)
