@@ -225,6 +225,7 @@ CLASSIFIER_FILE = f"{DIGITS.name}-{judge._digest(JUDGE, DIGITS)}.safetensors"
 
 UNET = UNetConfig(8, base=4, multipliers=(1,), attention_at=(), groups=2, classes=2)
 RUN = {name: np.ones(UNet(UNET).layout.size, np.float32) for name in VECTORS}
+HALF = RUN["ema"].astype(np.float16)
 RUN["history"] = np.ones((30, 10))
 FACTS = {
     "unet": asdict(UNET), "train": asdict(TrainConfig(T=30)), "step": 5, "data": "digits",
@@ -252,6 +253,7 @@ READERS = {
     "checkpoint": ("file", written(save_checkpoint, ARRAYS, {"a": [1]}), load_checkpoint),
     "old checkpoint": ("file", written(old), load_checkpoint),
     "run": ("file", written(save_checkpoint, RUN, FACTS), signed(load_trained)),
+    "trained": ("file", written(save_checkpoint, {"ema": HALF}, FACTS), signed(load_trained)),
     "log": ("log.csv", LOG.encode(), read_log),
     "kept pictures": (
         "pictures.json", json.dumps(KEPT).encode(), read_kept_pictures

