@@ -74,6 +74,17 @@ def run(layer, theta, inputs, d_out):
     return [y, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), grad]
 
 
+ROUNDING = {4: 1e-5, 5: 1e-5, 6: 2e-5, 7: 5e-5, 8: 2e-4}  # the most in float32, for each m
+
+
+def run_fast(layer, plain_layer, *arguments):
+    """`run` where the plain way is closed: rounding alone need not show which one was taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plain_layer), "forward", None)
+        patch.setattr(type(plain_layer), "backward", None)
+        return run(layer, *arguments)
+
+
 @pytest.mark.parametrize("dtype, gate", [(np.float64, 1e-10), (np.float32, 2e-5)])
 @pytest.mark.parametrize("case", CASES)
 def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
@@ -83,9 +94,10 @@ def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
     inputs = [read_only(1 + rng.standard_normal(shape).astype(dtype)) for shape in shapes]
     out = layer.forward(*inputs, Tape(theta))
     d_out = read_only(rng.standard_normal(out.shape).astype(dtype))
-    by_fast = run(layer, theta, inputs, d_out)
+    by_fast = run_fast(layer, plain_layer, theta, inputs, d_out)
     plain = run(plain_layer, theta, inputs, d_out)
-    assert not all(map(np.array_equal, by_fast, plain)), "the fast path was not taken"
+    if "conv" in case and dtype is np.float32:
+        gate = ROUNDING[maps.best_m(*out.shape[:3])]
     for one, other in zip([out, *by_fast], [plain[0], *plain]):  # without and with a way back
         assert one.dtype == dtype
         assert one.shape == other.shape
@@ -177,9 +189,6 @@ def test_answers_alone_are_ten_times_as_exact(rng):
     assert errors[0] < 4e-6 and errors[1] > 2 * errors[0]
 
 
-ROUNDING = {4: 1e-5, 5: 1e-5, 6: 2e-5, 7: 5e-5, 8: 2e-4}  # the most in float32, for each m
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("copies", [1, 2])
 def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
@@ -193,9 +202,8 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype):
     assert all(block.B.k == block.A.k == m + 2 for block in blocks)
     tiles = {sum(map.tiles for map in maps_of) for maps_of in zip(*(b[2:] for b in blocks))}
     assert tiles == {-(-18 // m) * -(-22 // m)}
-    by_tiles = run(layer, theta, [x], dy)
+    by_tiles = run_fast(layer, plain_layer, theta, [x], dy)
     plain = run(plain_layer, theta, [x], dy)
-    assert not all(map(np.array_equal, by_tiles, plain)), "the fast path was not taken"
     gate = ROUNDING[m] if dtype is np.float32 else 1e-10
     for one, other in zip(by_tiles, plain):
         assert np.abs(one - other).max() <= gate * np.abs(other).max()
