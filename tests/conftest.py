@@ -4,6 +4,7 @@ import functools
 import http.server
 import json
 import os
+import signal
 import sys
 import threading
 
@@ -15,6 +16,7 @@ from tinyddpm import Layout
 
 def pytest_configure(config):
     config.cuda_visible_devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `pytest &` in a script ignores it
 
 
 @pytest.fixture(autouse=True)

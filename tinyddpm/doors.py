@@ -16,7 +16,7 @@ from .device import array_module
 def brief(said):
     """What an error says, or a file, on one line: of a long text its beginning and its end."""
     text = "".join(c if c.isprintable() else " " for c in str(said))
-    return text if len(text) <= 160 else f"{text[:90]} ... {text[-65:]}"
+    return text if len(text) <= 190 else f"{text[:100]} ... {text[-85:]}"
 
 
 class NotFinite(ValueError, FloatingPointError):
