@@ -43,12 +43,8 @@ def main():
         raise ValueError(f"{digits[:60]!r}: give 1 to {MOST} digits, such as 2026")
     stream = SafeStream(sys.stdout)
     images = draw(digits, arguments.seed, stream)
-    try:
-        path = free_path(f"{digits}.png")
-        save_picture(image_grid(images, min(len(digits), 10), scale=4), path)
-    except OSError as error:
-        why = f"{digits}.png cannot be written here ({error.strerror})"
-        raise OSError(f"{why}: go to another folder, and type it again") from None
+    path = free_path(f"{digits}.png")
+    save_picture(image_grid(images, min(len(digits), 10), scale=4), path)
     stream.write(f"{path}: drawn from noise just now; for others add --seed {arguments.seed + 1}\n")
 
 

@@ -9,8 +9,6 @@ import re
 
 import numpy as np
 
-from .doors import brief
-
 MOST = 1_000_000  # instructions
 FRESH = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
@@ -36,7 +34,7 @@ def read_pickle(content, makers, persistent=None):
             machine.do(operation.name, argument)
         (value,) = machine.stack
     except Exception as error:  # pickletools has a dozen ways to say "damaged"
-        raise ValueError(f"no sound pickle of arrays: {brief(error)}") from None
+        raise ValueError(f"no sound pickle of arrays: {str(error)[:150]}") from None
     return value
 
 
@@ -136,7 +134,7 @@ class PickledArray:
             array = np.frombuffer(content, dtype.of_numbers())
             return array.reshape(shape, order="F" if fortran else "C")
         except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"no sound array in the pickle: {brief(error)}") from None
+            raise ValueError(f"no sound array in the pickle: {str(error)[:150]}") from None
 
 
 class _PickledType:

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 
-from ..doors import brief
 from ..pickles import ARRAY_MAKERS, read_pickle
 from .batches import Dataset
 from .cache import data_folder, files_in, obtain
@@ -107,7 +106,7 @@ def _batch_files(folder, files, wanted):
         except Exception as error:  # it may lie in a zip archive, which fails in many ways
             path = files[name].path if name in files else folder / name
             raise DataUnavailable(
-                f"{path} is no batch file of CIFAR-10 ({brief(error)}): replace it, or take "
+                f"{path} is no batch file of CIFAR-10 ({str(error)[:150]}): replace it, or take "
                 "the batch files away to have the archive fetched"
             ) from None
     return contents
@@ -156,7 +155,7 @@ def _unpickled(content):
     try:
         images, labels = batch["data"].numbers(), bytes(batch["labels"])
     except (KeyError, AttributeError, TypeError) as error:
-        raise ValueError(f"no images and labels are in it: {brief(error)}") from None
+        raise ValueError(f"no images and labels are in it: {error}") from None
     if images.dtype != np.uint8 or images.shape != (len(labels), np.prod(SHAPE)):
         raise ValueError(f"there are {len(labels)} labels, images {images.shape} {images.dtype}")
     return np.column_stack([np.frombuffer(labels, np.uint8), images]).tobytes()

@@ -72,8 +72,7 @@ def load_folder(path, size, labels="folders", background="white", cache=None):
     try:
         images, names = _kept(place, size) or _keep(home, files, size, background, place)
     except OSError as error:
-        why = f"pictures cannot be kept in {place}: {error.strerror}"
-        raise DataUnavailable(f"{why}; name another folder (--data-dir, TINYDDPM_DATA)") from None
+        raise DataUnavailable(f"{place}: {error.strerror}; name another --data-dir") from None
     if left_out := len(files) - len(names):
         print(f"{left_out:,} of {len(files):,} files were left out: see {place}/left-out.txt")
     folders = [name.partition("/")[0] if labels and "/" in name else home.name for name in names]

@@ -1,10 +1,12 @@
 """The numbers of every step of a run, for log.csv."""
 
 import math
+import re
 
 from ..device import array_module, to_host
 
 HEADER = "step,loss,gradient,lr"
+ROW = re.compile(r"\d{1,15}(,-?\d+([.]\d+)?(e[-+]\d\d)?){3}")
 
 
 class Log:
@@ -51,17 +53,10 @@ class Log:
 
         Raises     ValueError that names the file if its rows are not four numbers each
         """
-        if path.exists():
-            try:
-                for row in path.read_text("utf-8").splitlines()[1:]:
-                    number, *rest = map(float, row.split(","))
-                    if len(rest) != 3 or not math.isfinite(sum(rest)):
-                        raise ValueError
-                    self.rows += [row] if number <= step else []
-            except ValueError:
-                raise ValueError(
-                    f"{path} is damaged: bring it back, or take it away to go on without it"
-                ) from None
+        rows = path.read_text("utf-8", "replace").splitlines()[1:] if path.exists() else []
+        if not all(map(ROW.fullmatch, rows)):
+            raise ValueError(f"{path} is damaged: put it back, or take it away to go on without it")
+        self.rows = [row for row in rows if int(row.split(",")[0]) <= step]
 
     def text(self):
         """What log.csv holds."""
