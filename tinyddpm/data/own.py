@@ -61,8 +61,7 @@ def load_folder(path, size, labels="folders", background="white", cache=None):
         ImageColor.getrgb(background)
     except ValueError:
         raise ValueError(f"background {background!r}: name a colour, or #rrggbb") from None
-    files = _files(home)
-    if not files:
+    if not (files := _files(home)):
         raise DataUnavailable(f"there is no folder {home} with files in it")
     said = json.dumps([str(home), size, background, files])
     key = hashlib.sha256(said.encode()).hexdigest()[:12]
