@@ -1,6 +1,6 @@
 """Learn to draw handwritten digits: a U-Net trained on MNIST by hand-written backward passes.
 
-    python examples/mnist.py                        ten minutes on two CPU cores
+    python examples/mnist.py                        a coffee break on two CPU cores
     python examples/mnist.py --steps 20000          more patience, better digits
     python examples/mnist.py --resume runs/mnist    go on where a run was stopped
 
@@ -38,10 +38,10 @@ from tinyddpm import (
 
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
-    steps=2800, batch=32, lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999, every=300,
-    schedule="cosine", predicts="v", workers=cores(),
+    steps=5600, batch=32, optimizer="muon", lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999,
+    every=700, schedule="cosine", predicts="v", workers=cores(),
 )  # fmt: skip
-EXPECT = "Expect rough digits after 300 steps, and clean ones, but for a few, after 2,800."
+EXPECT = "Expect rough digits after 700 steps, and clean ones, but for a few, after 5,600."
 
 
 def load(folder):
