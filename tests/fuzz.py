@@ -6,8 +6,8 @@
 Each is a good file with a few changes, a function of (reader, number). A reader may take it, or
 raise a ValueError, an OSError or DataUnavailable with a short message, and may not ask for much
 more memory than the good file holds (but see ASK: Pillow asks for what a picture's header says, and
-never touches it). What else happens is printed, and the file is kept. The default suite has some of
-each.
+never touches it), nor write outside of the folder of its file. What else happens is printed, and
+the file is kept. The default suite has some of each.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import pickle
 import random
 import re
@@ -321,6 +322,21 @@ def damaged(content, rng):
     return bytes(content)
 
 
+CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+written, home = [], None  # what is changed outside of the folder `home`, while there is one
+
+
+def _watch(event, arguments):
+    """Python calls this before it opens or changes a file."""
+    if home and (event in CHANGES or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+        path = arguments[0]
+        if not (isinstance(path, (str, Path)) and str(path).startswith(home)):
+            written.append(f"{event} of {path}")
+
+
+sys.addaudithook(_watch)
+
+
 def complaint(reader, content, folder):
     """What is wrong with how a reader takes a file: a sentence, or None."""
     name, _, read = READERS[reader]
@@ -328,7 +344,10 @@ def complaint(reader, content, folder):
     path.write_bytes(content)
     before = tracemalloc.get_traced_memory()[0]
     tracemalloc.reset_peak()
+    global home
+    written.clear()
     try:
+        home = str(folder)
         with redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read(path)
@@ -338,6 +357,10 @@ def complaint(reader, content, folder):
             return f"a message of {len(text):,} characters: {text[:400]!r}"
     except Exception:
         return traceback.format_exc(limit=-3)
+    finally:
+        home = None
+    if written:
+        return f"{written} outside of its folder"
     peak = tracemalloc.get_traced_memory()[1] - before
     return f"{peak:,} bytes of memory" if peak > MEMORY and read not in ASK else None
 

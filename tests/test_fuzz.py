@@ -17,6 +17,16 @@ def test_damaged_files_are_refused_in_a_sentence(reader):
     assert not bad, bad[0]
 
 
+@pytest.mark.parametrize("change, said", [("touch", "open"), ("mkdir", "os.mkdir")])
+def test_a_reader_that_writes_elsewhere_is_found(change, said, tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    for place in ("inside/own", "outside"):
+        reader = "file", b"", lambda path, place=place: getattr(tmp_path / place, change)()
+        monkeypatch.setitem(fuzz.READERS, "bad", reader)
+        found = fuzz.complaint("bad", b"", str(tmp_path / "inside"))
+        assert said in found if place == "outside" else found is None
+
+
 HOSTILE = ["x" * 9000, "\x1b[2J\n" * 50, ["y"] * 3000, 10**300]
 
 
