@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,6 +107,14 @@ def test_what_is_no_digit_is_a_sentence(word, tmp_path):
     assert failed.returncode == 1 and failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1 and "such as 2026" in failed.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="wants a folder where nobody may write")
+def test_where_nothing_can_be_written_it_says_what_to_do():
+    failed = run("7", folder="/sys")
+    assert failed.returncode == 1 and "█" in failed.stdout
+    assert failed.stderr.startswith("error: ") and failed.stderr.endswith("may write\n")
+    assert failed.stderr.count("\n") == 1
 
 
 def test_the_pretrained_model_is_small_and_knows_ten_digits():

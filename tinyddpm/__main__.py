@@ -42,14 +42,16 @@ def main():
     if not (digits.isascii() and digits.isdecimal() and len(digits) <= MOST):
         raise ValueError(f"{digits[:60]!r}: give 1 to {MOST} digits, such as 2026")
     stream = SafeStream(sys.stdout)
-    images = draw(digits, arguments.seed, stream)
-    path = free_path(f"{digits}.png")
-    save_picture(image_grid(images, min(len(digits), 10), scale=4), path)
+    grid = image_grid(draw(digits, arguments.seed, stream), min(len(digits), 10), scale=4)
+    save_picture(grid, path := free_path(f"{digits}.png"))
     stream.write(f"{path}: drawn from noise just now; for others add --seed {arguments.seed + 1}\n")
 
 
 def draw(digits, seed, stream):
-    """The images (N, 28, 28, 1) of a text of digits; a terminal with colours sees them come."""
+    """The images (N, 28, 28, 1) of a text of digits; a terminal with colours sees them come.
+
+    Guided at all times, not only at the last ones: here digits should be clean rather than varied.
+    """
     trained, config = load_pretrained("mnist"), SamplingConfig()
     labels, live = np.array([int(digit) for digit in digits]), has_colours(stream)
     noise = generator(seed, "noise").standard_normal((len(labels), 28, 28, 1), np.float32)
@@ -68,6 +70,7 @@ if __name__ == "__main__":
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        way = "; go to a folder where you may write" * isinstance(error, PermissionError)
+        sys.exit(f"error: {error}{way}")
     except KeyboardInterrupt:
         sys.exit(130)
