@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ..device import array_module
+from .linear import rows
 
 
 class Adam:
@@ -63,8 +64,7 @@ class Muon(Adam):
         for span in self.others:
             self._update(theta[span], self.m[span], self.v[span], grad[span], lr)
         for param in self.matrices:
-            rows, columns = -1, param.shape[-1]
-            W, M, G = (param.of(vector).reshape(rows, columns) for vector in (theta, self.m, grad))
+            W, M, G = (rows(param.of(vector)) for vector in (theta, self.m, grad))
             M *= self.momentum
             M += (1 - self.momentum) * G
             N = self.momentum * M + (1 - self.momentum) * G
