@@ -2,7 +2,7 @@
 
 With h half of what GroupNorm gives, which is GroupNorm with half the gain and bias,
 
-    silu(2 h) = h (1 + tanh h)        its slope along h is 1 + tanh h + h (1 - tanh² h)
+    silu(2 h) = h (1 + tanh h)        its slope along h is (1 + tanh h) (1 + h (1 - tanh h))
 
 Only the input and its statistics are kept: everything else is computed again on the way back.
 """
@@ -15,7 +15,7 @@ from .. import norm, pairs
 from .arithmetic import as_long_rows, sum_rows, tiled
 from .memory import chunks, empty, scratch
 
-CHUNK = 1 << 19  # bytes of images that are worked on at once: a quarter of a core's cache
+CHUNK = 1 << 20  # bytes of images that are worked on at once: with half, a tenth more time
 NUMBERS = 1 << 13  # with fewer, the plain way takes less time
 
 
@@ -101,13 +101,13 @@ def backward(norm, dy, tape, silu=False):
 
 
 def _silu_backward(dy, h, spare):
-    """dh = dy (1 + tanh h + h (1 - tanh² h)), in scratch."""
+    """dh = dy (1 + tanh h) (1 + h (1 - tanh h)), in scratch."""
     tanh = np.tanh(h, out=spare)
-    slope = np.multiply(tanh, tanh, out=_scratch("b", h))
-    np.subtract(1, slope, out=slope)
+    slope = np.subtract(1, tanh, out=_scratch("b", h))
     slope *= h
-    slope += tanh
     slope += 1
+    tanh += 1
+    slope *= tanh
     slope *= dy
     return slope
 

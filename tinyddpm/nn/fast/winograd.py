@@ -23,10 +23,10 @@ import numpy as np
 
 from .. import conv, pairs
 from .arithmetic import sum_rows
-from .maps import EXACT, LARGEST, SIDE, kernel_from_points, kernel_to_points, maps_for, tiles_of
+from .maps import EXACT, LARGEST, kernel_from_points, kernel_to_points, maps_for, tiles_of
 from .memory import chunks, empty, scratch
 
-CHUNK = 1 << 19  # bytes of V that are worked on at once: a quarter of a core's cache
+CHUNK = 1 << 20  # bytes of V that are worked on at once
 
 
 class Conv3x3(conv.Conv3x3):
@@ -61,13 +61,13 @@ def pays(x, W, stride=1, copies=1):
     """Whether Winograd saves time for images x (N, H, W, channels) and a kernel W (3, 3, C, D).
 
     It saves multiplications in proportion to C D. Mapping the images costs time in proportion to
-    C + D and, because those matrices are dense, to a block's side; mapping the kernel costs the
-    same for one tile as for many. One output channel is enough: the plain way cuts as many patches.
+    C + D, mapping the kernel the same for one tile as for many. One output channel is enough: the
+    plain way cuts as many patches.
     """
-    n, h, w, c = len(x), copies * x.shape[1], copies * x.shape[2], W.shape[2]
+    n, h, w = len(x), copies * x.shape[1], copies * x.shape[2]
     if stride > 1 or not isinstance(x, np.ndarray):
         return False
-    return c >= 8 and min(max(h, w), SIDE) <= 3 * c and n * tiles_of(h, w, 4) >= 16
+    return W.shape[2] >= 8 and n * tiles_of(h, w, 4) >= 16
 
 
 def forward(conv, x, tape, copies=1):
