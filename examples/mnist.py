@@ -39,7 +39,7 @@ from tinyddpm import (
 UNET = UNetConfig(base=16, multipliers=(1, 2, 4), blocks=1, attention_at=(7,), groups=8, classes=10)
 TRAINING = TrainConfig(
     steps=5600, batch=32, optimizer="muon", lr=2e-3, lr_end=0.02, warmup=100, ema_decay=0.999,
-    every=700, schedule="cosine", predicts="v", workers=cores(),
+    every=700, schedule="cosine", predicts="v", times="middle", workers=cores(),
 )  # fmt: skip
 EXPECT = "Expect rough digits after 700 steps, and clean ones, but for a few, after 5,600."
 

@@ -385,12 +385,13 @@ def sent(monkeypatch):
     return sent
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-def test_a_step_sends_little_to_the_gpu(loss, sent, tmp_path):
+@pytest.mark.parametrize(
+    "loss, times", [*((loss, "uniform") for loss in LOSSES), ("simple", "middle")]
+)
+def test_a_step_sends_little_to_the_gpu(loss, times, sent, tmp_path):
     """Which images are in the batch; with importance sampling the times and their weights, too."""
-    run = Run(
-        replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss), colours(), tmp_path
-    )
+    unet, config = replace(UNET, outputs=LOSSES[loss][1]), replace(CONFIG, loss=loss, times=times)
+    run = Run(unet, config, colours(), tmp_path)
     denoiser = Denoiser(run.unet, run.schedule.to(run.xp), run.config)
     sent.clear()
     with Workers(denoiser, run.theta) as workers:

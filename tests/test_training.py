@@ -504,16 +504,16 @@ def test_labels_are_dropped_at_the_rate_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "schedule, predicts, loss, optimizer",
-    [("cosine", "v", "hybrid", "muon"), ("linear", "x0", "vlb", "adam")],
+    "schedule, predicts, loss, times, optimizer",
+    [("cosine", "v", "hybrid", "middle", "muon"), ("linear", "x0", "vlb", "uniform", "adam")],
 )
 def test_every_kind_of_training_resumes_with_the_same_bytes(
-    tmp_path, monkeypatch, schedule, predicts, loss, optimizer
+    tmp_path, monkeypatch, schedule, predicts, loss, times, optimizer
 ):
     """With so few times that importance sampling has begun before the run is stopped."""
     unet = replace(UNET, outputs=2)
-    kind = {"schedule": schedule, "predicts": predicts, "loss": loss, "optimizer": optimizer}
-    config = replace(CONFIG, **kind, T=25, steps=60, batch=12, every=50)
+    kind = {"schedule": schedule, "predicts": predicts, "loss": loss, "times": times}
+    config = replace(CONFIG, **kind, optimizer=optimizer, T=25, steps=60, batch=12, every=50)
     for name in "ab":
         Run.start(unet, config, stripes(), tmp_path / name)
     train(resume(tmp_path / "a"))

@@ -26,6 +26,7 @@ from tinyddpm import (
     vlb_loss,
     x0_and_eps,
 )
+from tinyddpm.diffusion.timesteps import middle_times, uniform_times
 from tinyddpm.nn.gradcheck import complex_step, slope_gap, stencil
 
 S = Schedule.linear(100)
@@ -240,6 +241,22 @@ def test_the_image_that_is_seen_is_clipped_before_its_bits_are_counted(rng):
         return [step.bits for step in bound_terms(predict, x0, s, np.random.default_rng(1))]
 
     assert np.allclose(far(5.0), far(1.0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("T", [1000, 50, 2])
+def test_all_times_come_and_those_in_the_middle_more_often(T, rng):
+    """Half of them a bell around 0.65 T, the other half even; none outside of 1 .. T."""
+    n = 40_000
+    even, middle = (draw(rng, n, T) for draw in (uniform_times, middle_times))
+    assert all(set(t) <= set(range(1, T + 1)) and {1, T} <= set(t) for t in (even, middle))
+    assert even.mean() / T == pytest.approx((1 + 1 / T) / 2, abs=0.01)
+    if T > 2:
+        share = [
+            ((0.65 - s < t / T) & (t / T <= 0.65 + s)).mean()
+            for t in (even, middle)
+            for s in (0.12, 0.24)
+        ]
+        assert share == pytest.approx([0.24, 0.48, 0.12 + 0.683 / 2, 0.24 + 0.954 / 2], abs=0.015)
 
 
 def test_times_are_even_until_each_has_ten_losses(rng):

@@ -6,9 +6,10 @@ from ..config import ABOVE_0, COUNT, FROM_0, SHARE, Range, check, setting
 from ..device import DEVICES
 from ..diffusion.process import PREDICTS
 from ..diffusion.schedule import SCHEDULES
+from ..diffusion.timesteps import TIMES
 from ..diffusion.variational import LOSSES
 
-TIMES = Range("2 to 100,000", lambda T: 2 <= T <= 100_000)
+LENGTHS = Range("2 to 100,000", lambda T: 2 <= T <= 100_000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,10 +27,11 @@ class TrainConfig:
     ema_decay: float = setting(0.9999, "decay of the moving average of the weights", SHARE)
     flips: float = setting(0.0, "share of the images that are mirrored", SHARE)
     label_drop: float = setting(0.1, "share of the labels replaced by the null label", SHARE)
-    T: int = setting(1000, "steps of the diffusion process", TIMES)
+    T: int = setting(1000, "steps of the diffusion process", LENGTHS)
     schedule: str = setting("linear", "noise schedule", tuple(SCHEDULES))
     predicts: str = setting("eps", "what the network predicts: noise, image or v", PREDICTS)
     loss: str = setting("simple", "hybrid and vlb also learn the variances", tuple(LOSSES))
+    times: str = setting("uniform", "which times t are learnt from more often", tuple(TIMES))
     every: int = setting(500, "steps between pictures; a checkpoint is written then, too", COUNT)
     seed: int = setting(0, "same seed and workers, same run", FROM_0)
     workers: int = setting(1, "processes to train with on a CPU, at most one an image", COUNT)
@@ -37,3 +39,7 @@ class TrainConfig:
 
     def __post_init__(self):
         check(self)
+        if self.loss == "vlb" and self.times != "uniform":
+            raise ValueError(
+                f"times {self.times!r} of loss 'vlb', which draws them by its losses: use 'uniform'"
+            )

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..data import batch_indices
 from ..device import to_host
+from ..diffusion.timesteps import TIMES
 from ..files import locked
 from ..nn.layers import update_ema
 from ..nn.optim import clip_by_norm, learning_rate
@@ -129,7 +130,8 @@ def _draw_times(run):
     if config.loss == "vlb":  # the history of the losses is on the host
         t, weight = run.history.draw(generator(config.seed, "times", run.step), config.batch)
         return xp.asarray(t), xp.asarray(weight / config.batch, run.theta.dtype)
-    t = generator(config.seed, "times", run.step, xp=xp).integers(1, config.T + 1, config.batch)
+    rng = generator(config.seed, "times", run.step, xp=xp)
+    t = TIMES[config.times](rng, config.batch, config.T)
     return t, xp.full(config.batch, 1 / config.batch, run.theta.dtype)
 
 
