@@ -184,14 +184,14 @@ def ours(pipe, name, device, workers, micro_batch):
     config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
     job, xp = Measured(run.unet, run.schedule.to(run.xp), config), run.xp
-    x0, t, eps, theta = map(xp.asarray, arrays)
+    x0, t, eps, run.theta[:] = map(xp.asarray, arrays)
 
     def loss_and_gradient():
-        losses, grad, size = [], xp.zeros_like(theta), micro_batch_size(micro_batch, xp)
+        losses, grad, size = [], xp.zeros_like(run.theta), micro_batch_size(micro_batch, xp)
         for i in range(0, batch, size):
             cut = slice(i, i + size)
-            weight = xp.full(len(t[cut]), 1 / batch, theta.dtype)
-            tape = Tape(theta, grad)
+            weight = xp.full(len(t[cut]), 1 / batch, grad.dtype)
+            tape = Tape(run.theta, grad)
             losses += [
                 simple_loss(run.unet, x0[cut], t[cut], eps[cut], job.schedule, tape, weight=weight)
             ]
@@ -204,15 +204,16 @@ def ours(pipe, name, device, workers, micro_batch):
 
     def sample():
         for _ in range(STEPS[device]):
-            answer = crew.map_batch("predict", theta, micro_batch, x0, t, None)
+            answer = crew.map_batch("predict", run.theta, micro_batch, x0, t, None)
         return len(to_host(answer))
 
     def memory():
         if xp is not np:
             return xp.get_default_memory_pool().total_bytes()
-        return (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))
+        return (workers > 1) * peak_memory() + sum(crew.map("peak", run.theta, [()] * workers))
 
-    with Workers(job, theta, workers) as crew:
+    with Workers(job, run.theta, workers, run.vectors[1:]) as crew:
+        run.vectors = crew.vectors
         tasks = {"check": loss_and_gradient, "train": train, "sample": sample, "memory": memory}
         serve(pipe, tasks)
 

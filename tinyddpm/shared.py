@@ -60,5 +60,5 @@ def open_memory(key, n_bytes):
 
 
 def as_vectors(memory, size, dtype):
-    """Its bytes as theta, grad of worker 0, grad of worker 1, ...: (1 + count, P)"""
-    return np.frombuffer(memory, dtype).reshape(-1, size)
+    """Its bytes as vectors (P,), a list: first what all share, then a gradient of each worker."""
+    return list(np.frombuffer(memory, dtype).reshape(-1, size))
