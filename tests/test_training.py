@@ -289,7 +289,9 @@ def test_the_time_that_a_run_takes_is_tried_with_a_part_for_each_worker(tmp_path
 def test_a_run_says_how_long_it_will_take(tmp_path, monkeypatch, capsys):
     run, paces = start(tmp_path / "run", steps=3), []
     monkeypatch.setattr(loop, "_seconds_per_step", lambda run, workers: 600.0)
-    monkeypatch.setattr(loop, "Page", lambda run, step_s: paces.append(step_s) or Mock())
+    monkeypatch.setattr(
+        loop, "Page", lambda run, step_s: paces.append(step_s) or Mock(step_s=step_s)
+    )
     train(run)
     assert "At today's speed that takes about 30 minutes." in capsys.readouterr().out
     assert paces == [600]

@@ -47,9 +47,8 @@ class Workers:
         self.here = count if self.xp is np else 1
         self.count = self.here * rank_count
         self.vectors, self.workers = [theta, *others], []
-        if self.here == 1:
-            self.rows = [self.xp.zeros_like(theta)]
-        else:
+        self.rows = [self.xp.zeros(theta.shape, theta.dtype)]
+        if self.here > 1:
             try:
                 self._start(theta.size, theta.dtype)
             except BaseException:
@@ -61,10 +60,10 @@ class Workers:
         with shared_memory(n_bytes) as (memory, key), ctrl_c_held_back():
             for i in range(self.here):
                 self.workers.append(Worker(i, key))
-        shared = as_vectors(memory, size, dtype)
-        for vector, place in zip(self.vectors, shared):
+        self.shared = as_vectors(memory, size, dtype)
+        for vector, place in zip(self.vectors, self.shared):
             place[:] = vector
-        self.vectors, self.rows = shared[: -self.here], shared[-self.here :]
+        self.vectors, self.rows = self.shared[: -self.here], self.shared[-self.here :]
         try:
             begin = "begin", self.job, key, n_bytes, size, dtype
             self._ask([(*begin, i, self.here) for i in range(self.here)])
@@ -100,8 +99,8 @@ class Workers:
         """
         if self.here == 1:
             return function(*arguments)
-        known = {id(vector) for vector in (*self.vectors, *self.rows)}
-        if any(isinstance(a, np.ndarray) and id(a) not in known for a in arguments):
+        shared = set(map(id, self.shared))
+        if any(isinstance(a, np.ndarray) and id(a) not in shared for a in arguments):
             raise ValueError("vectors of this process alone: take those in `vectors`")
         self._ask([("do", function, *arguments)] * self.here)
         function(*arguments, slice(0))
@@ -147,7 +146,7 @@ class Workers:
         """A question to each worker; returns their answers, or raises what one of them raised."""
         if not self.workers:
             raise WorkerDied("these workers have ended: make new ones")
-        packed = [pack(question, [*self.vectors, *self.rows]) for question in questions]
+        packed = [pack(question, self.shared) for question in questions]
         try:
             for worker, question in zip(self.workers, packed):
                 worker.send(question)

@@ -19,9 +19,8 @@ class Adam:
     """
 
     def __init__(self, theta, decay1=0.9, decay2=0.999, tiny=1e-8):
-        xp = array_module(theta)
-        self.m, self.v, self.step = xp.zeros_like(theta), xp.zeros_like(theta), 0
-        self.decay1, self.decay2, self.tiny = decay1, decay2, tiny
+        self.m, self.v = array_module(theta).zeros((2, len(theta)), theta.dtype)
+        self.step, self.decay1, self.decay2, self.tiny = 0, decay1, decay2, tiny
 
     def update(self, theta, grad, lr, share=slice(None)):
         self.step += 1

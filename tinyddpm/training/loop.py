@@ -45,9 +45,8 @@ def train(run, detect_nan=False):
         run.vectors = workers.keep()
         keep(run)
         if left := config.steps - run.step:
-            seconds = left * _seconds_per_step(run, workers)
-            print(f"At today's speed that takes {in_words(seconds)}.")
-            page = Page(run, seconds / left)
+            page = Page(run, _seconds_per_step(run, workers))
+            print(f"At today's speed that takes {in_words(left * page.step_s)}.")
         average = None
         while run.step < config.steps:
             if run.step and run.step % config.every == 0:
