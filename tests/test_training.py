@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -352,6 +353,18 @@ def test_two_workers_change_nothing_if_the_gradient_has_gone_bad(tmp_path):
     with pytest.raises(FloatingPointError, match="step 1: the loss is inf.*, the largest in "):
         train(run)
     assert run.step == 0 and all(map(np.array_equal, run.vectors, before))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells")
+def test_weights_that_move_to_the_workers_are_held_once(tmp_path):
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    run, before = start(tmp_path / "run"), held()
+    run.vectors = [np.ones(10_000_000, np.float32) for _ in range(4)]
+    assert held() - before > 150e6
+    run.vectors = [vector[:10].copy() for vector in run.vectors]
+    assert held() - before < 10e6
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])

@@ -18,6 +18,7 @@ from ..nn.layers import Adam
 from ..nn.optim import Muon
 from ..nn.unet import UNet
 from ..randomness import generator
+from ..shared import return_freed_memory
 from .config import TrainConfig
 from .kept import BEFORE, NEWEST, VECTORS, read_run
 from .log import Log
@@ -77,8 +78,9 @@ class Run:
 
     @vectors.setter
     def vectors(self, vectors):
-        """Others in their place: see `Workers`."""
+        """Others in their place, as the `vectors` of Workers."""
         self.theta, self.ema, self.optimizer.m, self.optimizer.v = vectors
+        return_freed_memory()
 
     @property
     def learned_labels(self):
