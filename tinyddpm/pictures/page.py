@@ -18,26 +18,10 @@ PICTURES = (  # what a run draws besides its samples: the end of a name, what it
     ("forward.png", "Images of the data set under more and more noise, and what the network sees."),
     ("spectrum.png", "Frequencies in samples and data: a grid in the samples would be a peak."),
 )
-PAGE = Template(Path(__file__).with_suffix(".html").read_text(encoding="utf-8"))
-SAMPLES = Template("""\
-<figure>
-<img id="shot" src="$last" alt="samples"><br>
-<input id="slider" type="range" min="0" max="$end" value="$end" aria-label="samples over time">
-<figcaption id="name">$last</figcaption>
-</figure>
-<script>
-const shots = $shots, slider = document.getElementById("slider");
-const kept = sessionStorage.getItem(location.pathname);  // where the slider was before a reload
-if (kept !== null) slider.value = kept;
-slider.oninput = () => {
-  const at = Number(slider.value);
-  document.getElementById("shot").src = shots[at];
-  document.getElementById("name").textContent = shots[at];
-  if (at < shots.length - 1) sessionStorage.setItem(location.pathname, at);
-  else sessionStorage.removeItem(location.pathname);  // at the end: follow the newest
-};
-slider.oninput();
-</script>""")
+PAGE, SAMPLES = (
+    Template(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    for name in ("page.html", "samples.html")
+)
 
 
 class Page:
