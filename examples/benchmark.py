@@ -2,6 +2,8 @@
 
     python examples/benchmark.py                       networks a and b on all cores
     python examples/benchmark.py --against torch       and PyTorch with the same weights, in turn
+    python examples/benchmark.py --against onnxruntime sampling, and ONNX Runtime's, of the network
+                                                       that is exported from PyTorch
     python examples/benchmark.py --profile             where the time of a training step goes, by
                                                        layer; --against torch: PyTorch's, too
     python examples/benchmark.py --device cuda         on a GPU, network c, too
@@ -14,8 +16,9 @@
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
 formats, take turns on the same cores, after their loss and gradient were found to be the same; the
-ratios compare with the faster format. Memory is the sum of the most that each process has held, on
-Linux with what several of them share counted once.
+ratios compare with the faster format. ONNX Runtime's answers are compared in place of gradients.
+Memory is the sum of the most that each process has held, on Linux with what several of them share
+counted once.
 
 On a GPU PyTorch takes channels last, both multiply in float32 without TF32, a turn is several
 steps, memory is what the library holds of the GPU's, and `busy` is the share of the time in which
@@ -25,6 +28,7 @@ nvidia-smi saw the GPU at work.
 import console  # isort: skip (first, so that Ctrl-C is silent from here on)
 
 import argparse
+import importlib.util
 import json
 import math
 import multiprocessing
@@ -86,6 +90,12 @@ NETWORKS = {  # the U-Net, images a batch
 # fmt: on
 LAYERS = (AddToPixels, Attention, Concat, Conv3x3, Embedding, GroupNorm, Linear, NormSiLU, SiLU)
 LAYERS += (Upsample, UpsampleConv)
+COLUMNS = {
+    "train": ("training, images/s", 1),
+    "sample": ("sampling, images/s", 1),
+    "memory": ("memory, MB", 1e6),
+}
+NEEDS = {"torch": ["torch"], "onnxruntime": ["torch", "onnx", "onnxscript", "onnxruntime"]}
 STEPS = {"cpu": 1, "cuda": 20}  # in a turn
 
 
@@ -95,6 +105,11 @@ def main():
     arguments.device = "cpu" if xp is np else "cuda"
     if arguments.profile and arguments.device == "cuda":
         raise ValueError("--profile measures layers on the CPU: leave out --device cuda")
+    if arguments.against == "onnxruntime" and (arguments.profile or arguments.device == "cuda"):
+        raise ValueError("ONNX Runtime samples on the CPU: leave out --profile and --device cuda")
+    for package in NEEDS.get(arguments.against, []):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"--against {arguments.against}: type pip install {package}")
     for name in ("rounds", "workers"):
         if getattr(arguments, name) < 1:
             raise ValueError(f"{name} of {getattr(arguments, name)}: use 1 or more")
@@ -128,7 +143,7 @@ def parse():
     )
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, help="(a b; on a GPU all)")
     parser.add_argument("--device", default="auto", choices=DEVICES, help="where to compute (auto)")
-    parser.add_argument("--against", choices=("torch",), help="measure PyTorch, too")
+    parser.add_argument("--against", choices=NEEDS, help="measure them, too")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each (7)")
     parser.add_argument("--workers", type=int, default=cores(), metavar="N", help="processes (all)")
     parser.add_argument(
@@ -184,14 +199,14 @@ def ours(pipe, name, device, workers, micro_batch):
     config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
     job, xp = Measured(run.unet, run.schedule.to(run.xp), config), run.xp
-    x0, t, eps, theta = map(xp.asarray, arrays)
+    x0, t, eps, run.theta[:] = map(xp.asarray, arrays)
 
     def loss_and_gradient():
-        losses, grad, size = [], xp.zeros_like(theta), micro_batch_size(micro_batch, xp)
+        losses, grad, size = [], xp.zeros_like(run.theta), micro_batch_size(micro_batch, xp)
         for i in range(0, batch, size):
             cut = slice(i, i + size)
-            weight = xp.full(len(t[cut]), 1 / batch, theta.dtype)
-            tape = Tape(theta, grad)
+            weight = xp.full(len(t[cut]), 1 / batch, grad.dtype)
+            tape = Tape(run.theta, grad)
             losses += [
                 simple_loss(run.unet, x0[cut], t[cut], eps[cut], job.schedule, tape, weight=weight)
             ]
@@ -204,15 +219,16 @@ def ours(pipe, name, device, workers, micro_batch):
 
     def sample():
         for _ in range(STEPS[device]):
-            answer = crew.map_batch("predict", theta, micro_batch, x0, t, None)
-        return len(to_host(answer))
+            answer = crew.map_batch("predict", run.theta, micro_batch, x0, t, None)
+        return to_host(answer)
 
     def memory():
         if xp is not np:
             return xp.get_default_memory_pool().total_bytes()
-        return (workers > 1) * peak_memory() + sum(crew.map("peak", theta, [()] * workers))
+        return (workers > 1) * peak_memory() + sum(crew.map("peak", run.theta, [()] * workers))
 
-    with Workers(job, theta, workers) as crew:
+    with Workers(job, run.theta, workers, run.vectors[1:]) as crew:
+        run.vectors = crew.vectors
         tasks = {"check": loss_and_gradient, "train": train, "sample": sample, "memory": memory}
         serve(pipe, tasks)
 
@@ -260,10 +276,17 @@ def theirs(pipe, name, device, threads, channels_last):
         with torch.inference_mode():
             for _ in range(STEPS[device]):
                 answer = unet.forward(x0, times)
-            return len(answer.cpu())
+            return answer.cpu().numpy()
 
     memory = peak_memory if device == "cpu" else torch.cuda.max_memory_reserved
     serve(pipe, {"check": loss_and_gradient, "train": train, "sample": sample, "memory": memory})
+
+
+def deployed(pipe, name, threads):
+    """The life of the process that measures ONNX Runtime."""
+    from benchmark_onnx import sampler
+
+    serve(pipe, {"sample": sampler(NETWORKS[name][0], problem(name), threads)})
 
 
 def serve(pipe, tasks):
@@ -301,24 +324,26 @@ class Player:
 
 def measure(name, arguments):
     """Print the figures of one network; returns them by their names in the JSON file."""
+    deployment = arguments.against == "onnxruntime"
     if arguments.against:
-        agree(start(name, arguments))
-    players, speed = start(name, arguments), {}
+        agree(start(name, arguments), "sample" if deployment else "check")
+    players, measured = start(name, arguments), {}
     images = NETWORKS[name][1] * STEPS[arguments.device]
-    for task in ("train", "sample"):
+    for task in ["sample"] if deployment else ["train", "sample"]:
         seconds = {who: [] for who in players}
         for _ in range(arguments.rounds):
             for who, player in players.items():
                 player.ask(task)  # after the others' turns, the first time is slower for all
                 seconds[who].append(player.ask(task)[1])
-        speed[task] = {who: images / np.median(s) for who, s in seconds.items()}
+        measured[task] = {who: images / np.median(s) for who, s in seconds.items()}
     if arguments.device == "cuda":
         for who, player in players.items():
             print(f"{who}: GPU busy in training {busy_share(player)}")
-    memory = {who: player.ask("memory")[0] for who, player in players.items()}
+    if not deployment:
+        measured["memory"] = {who: player.ask("memory")[0] for who, player in players.items()}
     for player in players.values():
         player.end()
-    return report(name, speed, memory)
+    return report(name, measured)
 
 
 def busy_share(player, seconds=3.0):
@@ -337,41 +362,47 @@ def start(name, arguments):
     """Those who take turns, by name."""
     device, count = arguments.device, arguments.workers
     players = {"tinyddpm": Player(ours, name, device, count, arguments.micro_batch)}
-    if arguments.against:
+    if arguments.against == "onnxruntime":
+        players["ONNX Runtime"] = Player(deployed, name, count)
+    if arguments.against == "torch":
         if device == "cpu":
             players["PyTorch, NCHW"] = Player(theirs, name, device, count, False)
         players["PyTorch, channels last"] = Player(theirs, name, device, count, True)
     return players
 
 
-def agree(players):
-    """Stop unless all find the same loss and gradient. They end: this is no part of training."""
-    (loss, grad), *others = [player.ask("check")[0] for player in players.values()]
+def agree(players, task):
+    """Stop unless all have the same answers to a task. They end: this is no part of training.
+
+    The answers are loss and gradient ("check"), or one for each image ("sample").
+    """
+    mine, *others = [player.ask(task)[0] for player in players.values()]
     for player in players.values():
         player.end()
-    for other_loss, other_grad in others:
-        gap = np.linalg.norm(grad - other_grad) / np.linalg.norm(grad)
-        if not (abs(loss - other_loss) < 1e-4 * loss and gap < 1e-3):
-            sys.exit(f"error: losses {loss} and {other_loss}, gradients {gap:.1e} apart")
+    for theirs in others:
+        gap = max(np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in zip(mine, theirs))
+        if not gap < 1e-3:
+            sys.exit(f"error: answers to {task!r} are {gap:.1e} apart")
 
 
-def report(name, speed, memory):
-    """Print the table of one network, and return its figures."""
-    ours, *others = memory
+def report(name, measured):
+    """Print the table of one network, measured {column: {who: figure}}, and return its figures."""
+    ours, *others = measured["sample"]
     print(f"\nnetwork {name}: {UNet(NETWORKS[name][0]).layout.size:,} parameters\n")
-    print("| | training, images/s | sampling, images/s | memory, MB |\n|---|---|---|---|")
-    for who in memory:
-        rates = f"{speed['train'][who]:.1f} | {speed['sample'][who]:.1f}"
-        print(f"| {who} | {rates} | {memory[who] / 1e6:.0f} |")
-    figures = {f"{task}_{name}": speed[task][ours] for task in speed}
-    figures[f"memory_{name}"] = memory[ours]
+    titles, units = zip(*map(COLUMNS.get, measured))
+    print(f"| | {' | '.join(titles)} |\n|---|{'---|' * len(titles)}")
+    for who in (ours, *others):
+        cells = (f"{by[who] / unit:.1f}" for by, unit in zip(measured.values(), units))
+        print(f"| {who} | {' | '.join(cells)} |")
+    figures = {f"{column}_{name}": by[ours] for column, by in measured.items()}
     if others:
-        for task in speed:
-            best = max(speed[task][who] for who in others)
-            figures[f"{task}_ratio_{name}"] = speed[task][ours] / best
-        figures[f"memory_ratio_{name}"] = memory[ours] / min(memory[who] for who in others)
-        ratios = [figures[f"{what}_ratio_{name}"] for what in ("train", "sample", "memory")]
-        print("| tinyddpm / PyTorch | {:.2f} | {:.2f} | {:.2f} |".format(*ratios))
+        ratios = {}
+        for column, by in measured.items():
+            best = min if column == "memory" else max
+            ratios[f"{column}_ratio_{name}"] = by[ours] / best(by[who] for who in others)
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios.values())
+        print(f"| tinyddpm / {others[0].partition(',')[0]} | {cells} |")
+        figures |= ratios
     return {key: round(float(value), 4) for key, value in figures.items()}
 
 

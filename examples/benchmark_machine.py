@@ -3,6 +3,7 @@
 import ctypes
 import os
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def machine(workers):
     lines = [
         f"{processor()}, {os.cpu_count()} cores, {workers} workers; {platform.system()}, Python "
         f"{platform.python_version()}",
-        f"NumPy {np.__version__} with {blas()}{pytorch()}",
+        f"NumPy {np.__version__} with {blas()}{others()}",
     ]
     for name in HOLDS_BACK:
         if name in os.environ:
@@ -53,9 +54,10 @@ def blas():
     return name
 
 
-def pytorch():
-    """PyTorch's version, if it is there: it has kernels of its own and chooses by itself."""
-    try:
-        return f"; PyTorch {version('torch')}"
-    except PackageNotFoundError:
-        return ""
+def others():
+    """Versions of those that are there: they have kernels of their own and choose by themselves."""
+    text = ""
+    for name, package in (("PyTorch", "torch"), ("ONNX Runtime", "onnxruntime")):
+        with suppress(PackageNotFoundError):
+            text += f"; {name} {version(package)}"
+    return text

@@ -55,14 +55,15 @@ def needs(unet_config, batch, workers, rounds):
 
     def update():
         clip_by_norm(grad, run.config.clip)
-        run.optimizer.update(run.theta, grad, 0.0)
-        update_ema(run.ema, run.theta, run.step, run.config.ema_decay)
+        crew.update(run.optimizer.update, run.theta, grad, 0.0)
+        crew.update(update_ema, run.ema, run.theta, run.step, run.config.ema_decay)
 
-    with Workers(job, run.theta, workers) as crew:
-        keep(run, run.theta)
+    with Workers(job, run.theta, workers, run.vectors[1:]) as crew:
+        run.vectors = crew.keep()
+        keep(run)
         step = median(lambda: advance(run, crew), rounds)
         summing = median(lambda: crew.gradient(run.theta, []), rounds)
-        grad = np.zeros_like(run.theta)
+        _, grad = crew.gradient(run.theta, [])
         return Needs(step, summing, median(update, rounds), batch, run.theta.size)
 
 

@@ -695,6 +695,7 @@ MISUSES = {
     "grid.py --out /dev/null/a.png": "--out: /dev/null is no folder",
     "sample.py RUN --out /dev/null/a.png": "--out: /dev/null is no folder",
     "benchmark.py --rounds 0": "rounds of 0: use 1 or more",
+    "benchmark.py --against onnxruntime --profile": "ONNX Runtime samples on the CPU: leave out",
     "likelihood.py RUN --workers 0": "0 workers: use 1 or more",
     "likelihood.py RUN --seed -1": "seed of -1: use 0 or more",
     "sample.py RUN --predicts v": "a run knows its process and size: leave out",
@@ -859,9 +860,9 @@ def benchmark(monkeypatch):
 def test_benchmark_measures_each_task(benchmark):
     script = Script("check", "train", "train", "sample", "memory")
     benchmark.ours(script, "a", "cpu", workers=1, micro_batch=2)
-    (loss, grad), first, second, count, memory = [result for result, _ in script.answers]
+    (loss, grad), first, second, answers, memory = [result for result, _ in script.answers]
     assert 0.5 < loss < 3 and np.isfinite(grad).all() and grad.any()
-    assert first > 0 and second > 0 and count == 4 and memory > 1e7
+    assert first > 0 and second > 0 and answers.shape == (4, 8, 8, 1) and memory > 1e7
     assert all(seconds > 0 for _, seconds in script.answers)
 
 
@@ -907,11 +908,20 @@ def test_benchmark_ends_when_a_player_dies(benchmark):
 
 
 def test_benchmark_reports_ratios_to_the_faster_opponent(benchmark, capsys):
-    speed = {"train": {"us": 30, "A": 10, "B": 15}, "sample": {"us": 50, "A": 100, "B": 80}}
-    figures = benchmark.report("a", speed, {"us": 1e8, "A": 4e8, "B": 5e8})
+    names = "us", "PyTorch, A", "PyTorch, B"
+    figures = {"train": (30, 10, 15), "sample": (50, 100, 80), "memory": (1e8, 4e8, 5e8)}
+    measured = {column: dict(zip(names, some)) for column, some in figures.items()}
+    figures = benchmark.report("a", measured)
     assert figures["train_ratio_a"] == 2 and figures["sample_ratio_a"] == 0.5
     assert figures["memory_ratio_a"] == 0.25 and figures["train_a"] == 30
-    assert "| tinyddpm / PyTorch | 2.00 | 0.50 | 0.25 |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert (
+        "| us | 30.0 | 50.0 | 100.0 |" in out
+        and "| tinyddpm / PyTorch | 2.00 | 0.50 | 0.25 |" in out
+    )
+    figures = benchmark.report("a", {"sample": {"us": 50, "ONNX Runtime": 40}})
+    assert figures == {"sample_a": 50, "sample_ratio_a": 1.25}
+    assert "| tinyddpm / ONNX Runtime | 1.25 |" in capsys.readouterr().out
 
 
 def test_benchmark_stops_if_the_gradients_differ(benchmark):
@@ -926,9 +936,9 @@ def test_benchmark_stops_if_the_gradients_differ(benchmark):
             pass
 
     one, same, other = Answers(1.0, [1.0, 2]), Answers(1.0, [1.0, 2.0001]), Answers(1.0, [1.0, 2.1])
-    benchmark.agree({"a": one, "b": same})
-    with pytest.raises(SystemExit, match="gradients"):
-        benchmark.agree({"a": one, "b": other})
+    benchmark.agree({"a": one, "b": same}, "check")
+    with pytest.raises(SystemExit, match="answers to 'check' are 4.5e-02 apart"):
+        benchmark.agree({"a": one, "b": other}, "check")
 
 
 def test_benchmark_profiles_by_layer(benchmark, capsys):
@@ -990,6 +1000,27 @@ def test_the_network_in_pytorch_is_the_same(benchmark):
     for other_loss, other_grad in others:
         assert other_loss == pytest.approx(loss, rel=1e-5)
         assert np.linalg.norm(grad - other_grad) < 1e-4 * np.linalg.norm(grad)
+
+
+def test_the_network_in_onnx_runtime_is_the_same(benchmark):
+    for package in ("torch", "onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="ONNX Runtime is only the benchmark's opponent")
+    scripts = [Script("sample"), Script("sample")]
+    benchmark.ours(scripts[0], "a", "cpu", 1, 2)
+    benchmark.deployed(scripts[1], "a", 1)
+    ours, theirs = [script.answers[0][0] for script in scripts]
+    assert theirs.shape == ours.shape
+    assert np.linalg.norm(ours - theirs) < 1e-5 * np.linalg.norm(ours)
+
+
+def test_an_opponent_that_is_not_there_is_named(benchmark, monkeypatch):
+    for missing, against in (("torch", "torch"), ("onnxscript", "onnxruntime")):
+        monkeypatch.setattr(
+            importlib.util, "find_spec", lambda name, missing=missing: name != missing or None
+        )
+        monkeypatch.setattr(sys, "argv", ["benchmark.py", "--against", against])
+        with pytest.raises(ValueError, match=f"--against {against}: type pip install {missing}"):
+            benchmark.main()
 
 
 def test_each_mistake_leaves_its_mark_in_the_spectrum(rng):

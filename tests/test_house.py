@@ -105,6 +105,7 @@ def test_only_numpy_and_pillow_are_imported_and_cupy_when_needed():
     optional = {
         "device.py": {"cupy"}, "kernels.py": {"cupy", "cupy_backends"},
         "benchmark.py": {"torch"}, "benchmark_torch.py": {"torch"},
+        "benchmark_onnx.py": {"onnxruntime", "torch"},
         "make_reference.py": {"diffusers", "safetensors", "torch"},
         "make_torch_files.py": {"torch"}, "ranks.py": {"mpi4py"},
         "real.py": {"diffusers", "torch"},

@@ -25,7 +25,7 @@ MPI = MPIEXEC and importlib.util.find_spec("mpi4py")
 with_mpi = pytest.mark.skipif(not MPI, reason="no MPI here: pip install mpi4py mpich")
 
 SCRIPT = """
-import os, signal, sys
+import functools, os, signal, sys
 import numpy as np
 from tinyddpm import *
 from tinyddpm.evaluation.classifier import Classifier, ClassifierConfig
@@ -81,8 +81,9 @@ def ask(folder, workers):
 
 def at(rank, step, act):
     update = Adam.update
-    def acting(adam, theta, grad, lr):
-        update(adam, theta, grad, lr)
+    @functools.wraps(update)  # workers have the original of this name
+    def acting(adam, theta, *arguments):
+        update(adam, theta, *arguments)
         if which_rank()[0] == rank and adam.step == step:
             act(theta)
     Adam.update = acting

@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -27,10 +28,13 @@ from tinyddpm import (
     Tape,
     TrainConfig,
     UNetConfig,
+    WorkerDied,
+    learning_rate,
     load_checkpoint,
     load_trained,
     save_checkpoint,
     train,
+    update_ema,
     x0_and_eps,
 )
 from tinyddpm.pictures import gallery
@@ -186,6 +190,31 @@ def test_a_run_stopped_while_it_draws_ends_with_the_same_bytes(
     assert content(tmp_path / "run") == content(finished.folder)
 
 
+def test_a_worker_that_dies_in_an_update_costs_the_steps_since_the_checkpoint(
+    tmp_path, monkeypatch
+):
+    """The weights may be half changed then: nothing of them is saved."""
+    changes = {"workers": 2, "optimizer": "muon"}
+    train(whole := start(tmp_path / "whole", **changes))
+    run, crew = start(tmp_path / "run", **changes), []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "Workers", lambda *given: crew.append(Workers(*given)) or crew[0])
+
+        def dying(step, *settings):
+            if step == 6:
+                crew[0].workers[1].process.kill()
+            return learning_rate(step, *settings)
+
+        patch.setattr(loop, "learning_rate", dying)
+        with pytest.raises(WorkerDied, match="worker 1 died"):
+            train(run)
+    again = resume(tmp_path / "run")
+    assert again.step == 4
+    train(again)
+    for one, other in zip(again.vectors, whole.vectors):
+        assert np.array_equal(one, other)
+
+
 def test_stopped_with_two_workers_and_resumed_ends_with_the_same_bytes(tmp_path, monkeypatch):
     train(start(tmp_path / "whole", workers=2))
     with monkeypatch.context() as patch:
@@ -261,7 +290,9 @@ def test_the_time_that_a_run_takes_is_tried_with_a_part_for_each_worker(tmp_path
 def test_a_run_says_how_long_it_will_take(tmp_path, monkeypatch, capsys):
     run, paces = start(tmp_path / "run", steps=3), []
     monkeypatch.setattr(loop, "_seconds_per_step", lambda run, workers: 600.0)
-    monkeypatch.setattr(loop, "Page", lambda run, step_s: paces.append(step_s) or Mock())
+    monkeypatch.setattr(
+        loop, "Page", lambda run, step_s: paces.append(step_s) or Mock(step_s=step_s)
+    )
     train(run)
     assert "At today's speed that takes about 30 minutes." in capsys.readouterr().out
     assert paces == [600]
@@ -311,6 +342,48 @@ def test_a_gradient_gone_bad_is_named_and_the_last_good_checkpoint_stays(
         train(run)
     assert run.step == 5 and np.isfinite(run.theta).all()
     assert run.saved_step == resume(tmp_path / "run").step == 4
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_two_workers_change_nothing_if_the_gradient_has_gone_bad(tmp_path):
+    run = start(tmp_path / "run", workers=2)
+    param = run.unet.layout.params[-2]
+    param.of(run.theta)[...] = 1e38
+    before = [vector.copy() for vector in run.vectors]
+    with pytest.raises(FloatingPointError, match="step 1: the loss is inf.*, the largest in "):
+        train(run)
+    assert run.step == 0 and all(map(np.array_equal, run.vectors, before))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells")
+def test_weights_that_move_to_the_workers_are_held_once(tmp_path):
+    def held():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    run, before = start(tmp_path / "run"), held()
+    run.vectors = [np.ones(10_000_000, np.float32) for _ in range(4)]
+    assert held() - before > 150e6
+    run.vectors = [vector[:10].copy() for vector in run.vectors]
+    assert held() - before < 10e6
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_three_workers_take_the_steps_of_one(tmp_path, optimizer):
+    """Of the same gradient: each does its share of the update, and no part is done twice."""
+    runs = [start(tmp_path / "run", optimizer=optimizer) for _ in range(2)]
+    gradients = np.random.default_rng(0).standard_normal((3, runs[0].theta.size), np.float32)
+    for run, count in zip(runs, (1, 3)):
+        job = Denoiser(run.unet, run.schedule, run.config)
+        with Workers(job, run.theta, count, run.vectors[1:]) as workers:
+            run.vectors = workers.vectors
+            for grad in gradients:
+                workers.rows[0][:] = grad
+                workers.update(run.optimizer.update, run.theta, workers.rows[0], 0.1)
+                workers.update(update_ema, run.ema, run.theta, run.step, 0.9)
+        assert run.step == 3
+    for one, other in zip(*(run.vectors for run in runs)):
+        assert np.allclose(one, other, rtol=1e-5, atol=1e-6)
+        assert optimizer == "muon" or np.array_equal(one, other)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

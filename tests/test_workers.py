@@ -34,6 +34,9 @@ class Job:
     def die(self, theta):
         os._exit(7)
 
+    def read(self, theta, number):
+        return theta.tolist()
+
     def threads(self, theta):
         return os.environ["OPENBLAS_NUM_THREADS"], os.getpid()
 
@@ -129,6 +132,79 @@ def test_a_part_without_a_worker_to_share_with_leaves_no_old_gradient(workers):
     workers.gradient(THETA, [(1,), (2,)])
     _, grad = workers.gradient(THETA, [(3,)])
     assert np.array_equal(grad, 3 * THETA)
+
+
+def add_in_parts(vector, amount, share=slice(None)):
+    """Whoever does a part says so: the parts are numbers, and what is added is who adds it."""
+    vector[share] += amount * (1 + (share.start or 0))
+
+
+class Counter:
+    """Counts its calls, and changes vectors of which it has two."""
+
+    def __init__(self, theta, m):
+        self.theta, self.m, self.calls = theta, m, 0
+
+    def step(self, share=slice(None)):
+        self.calls += 1
+        self.theta[share] += self.calls
+        self.m[share] -= self.calls
+
+
+def fall(vector, how, share=slice(None)):
+    if share == slice(1, None, 2):
+        os._exit(7) if how == "die" else 1 / 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_workers_share_vectors_and_together_change_all_of_them_once(count):
+    others = [THETA + 10, THETA + 20]
+    with Workers(Job(), THETA.copy(), count, others) as workers:
+        theta, m, v = workers.vectors
+        assert [vector[0] for vector in (theta, m, v)] == [0, 10, 20]
+        counter = Counter(theta, m)
+        for calls in (1, 2):
+            workers.update(counter.step)
+            assert counter.calls == calls
+        assert np.array_equal(theta, THETA + 3) and np.array_equal(m, THETA + 7)
+        workers.update(add_in_parts, v, 100)
+        assert (v - THETA - 20).tolist() == [100 * (1 + i % count) for i in range(5)]
+        assert workers.map("read", m, [(0,)] * 3) == [m.tolist()] * 3
+    assert (v[:count] >= 120).all(), "they outlive the workers"
+
+
+def test_weights_that_workers_do_not_share_are_sent_and_overwrite_none(workers):
+    own = THETA + 5
+    assert workers.map("read", own, [(0,), (1,)]) == [own.tolist()] * 2
+    assert not workers.vectors[0].any()
+    with pytest.raises(ValueError, match="vectors of this process alone: take those in `vectors`"):
+        workers.update(add_in_parts, own, 1)
+
+
+def test_an_error_in_an_update_arrives_with_its_traceback(workers):
+    with pytest.raises(ZeroDivisionError) as error:
+        workers.update(fall, workers.vectors[0], "raise")
+    assert re.search("(?s)in worker 1:.*in fall", str(error.value.__cause__))
+    assert workers.map("fail", THETA, [(5,), (6,)]) == [5, 6]
+
+
+def test_a_worker_that_dies_in_an_update_is_reported_and_all_have_ended():
+    with Workers(Job(), THETA.copy(), count=2) as workers:
+        with pytest.raises(WorkerDied, match="worker 1 died with exit code 7"):
+            workers.update(fall, workers.vectors[0], "die")
+        with pytest.raises(WorkerDied, match="these workers have ended"):
+            workers.update(fall, workers.vectors[0], "no more")
+
+
+def test_gradients_longer_than_a_chunk_are_summed_in_the_order_of_the_workers():
+    rng = np.random.default_rng(0)
+    theta = rng.standard_normal(100_000, np.float32)
+    with Workers(Job(), theta, count=3) as workers:
+        numbers = [1.1, 2.3, 3.7]
+        _, grad = workers.gradient(theta, [(np.float32(number),) for number in numbers])
+        one, two, three = (np.float32(number) * theta for number in numbers)
+        assert np.array_equal(grad, (one + two) + three)
+        assert not np.array_equal(grad, one + (two + three))
 
 
 def test_a_worker_that_dies_is_reported_with_its_exit_code():

@@ -27,6 +27,12 @@ def array_module(x):
     return np
 
 
+def cache_chunks(vector):
+    """Slices of a flat vector that a processor's cache holds; one slice if it is on a GPU."""
+    size = 1 << 15 if array_module(vector) is np else len(vector)
+    return [slice(i, i + size) for i in range(0, len(vector), size)]
+
+
 def module_for(device):
     """`numpy` for "cpu", `cupy` for "cuda", for "auto" `cupy` if it finds a GPU.
 

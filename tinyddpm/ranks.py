@@ -12,7 +12,6 @@ import functools
 import hashlib
 import io
 import os
-import pickle
 import platform
 import signal
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .worker import STOPS
+from .worker import STOPS, pack, unpack
 
 SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")  # what launchers say
 
@@ -53,13 +52,9 @@ class _Team:
 
     def tell(self, order):
         """From the first rank to the others: (function, arguments), or None when all is done."""
-        file = io.BytesIO()
-        pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
-        known = {id(thing): number for number, thing in enumerate(self.kept)}
-        pickler.persistent_id = lambda thing: known.get(id(thing))
-        pickler.dump(order)
+        packed = pack(order, self.kept)
         self.meet()
-        self.comm.bcast(file.getvalue())
+        self.comm.bcast(packed)
 
     def serve(self):
         """The life of another rank: do what the first one tells it until all is done."""
@@ -68,9 +63,7 @@ class _Team:
         self.together = True
         while True:
             self.meet()
-            unpickler = pickle.Unpickler(io.BytesIO(self.comm.bcast(None)))
-            unpickler.persistent_load = self.kept.__getitem__
-            if not (order := unpickler.load()):
+            if not (order := unpack(io.BytesIO(self.comm.bcast(None)), self.kept)):
                 return
             function, arguments = order
             function(*arguments)

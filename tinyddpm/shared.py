@@ -1,10 +1,11 @@
 """Memory that several processes see, and that leaves nothing behind when they end or are killed."""
 
+import ctypes
 import mmap
 import os
 import secrets
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
@@ -60,5 +61,11 @@ def open_memory(key, n_bytes):
 
 
 def as_vectors(memory, size, dtype):
-    """Its bytes as theta, grad of worker 0, grad of worker 1, ...: (1 + count, P)"""
-    return np.frombuffer(memory, dtype).reshape(-1, size)
+    """Its bytes as vectors (P,), a list: first what all share, then a gradient of each worker."""
+    return list(np.frombuffer(memory, dtype).reshape(-1, size))
+
+
+def return_freed_memory():
+    """Give the system back what this process has freed, which nn/fast has the C library keep."""
+    with suppress(AttributeError, OSError, TypeError):  # only glibc keeps it
+        ctypes.CDLL(None).malloc_trim(0)

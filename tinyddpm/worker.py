@@ -5,6 +5,7 @@ notebook or a pipe. It reads questions from its standard input and writes answer
 output. So both sides see it when the other one dies: nothing more can be read, or written.
 """
 
+import io
 import os
 import pickle
 import signal
@@ -98,7 +99,7 @@ def work():
     while in_step and questions.peek(1):  # here it waits; a parent that is gone sends nothing
         in_step = False
         try:
-            method, *arguments = pickle.load(questions)
+            method, *arguments = unpack(questions, desk.vectors)
             in_step = True  # else nobody knows where the next question begins
             answer = pack((getattr(desk, method)(*arguments), None, ""))
         except Exception as error:
@@ -111,23 +112,40 @@ def work():
 
 
 class _Desk:
-    """What a worker has before it: its copy of the job, the weights, a row for its gradient."""
+    """What a worker has before it: its copy of the job, and the vectors that all can see."""
 
-    def begin(self, job, key, n_bytes, size, dtype, row):
-        vectors = as_vectors(open_memory(key, n_bytes), size, dtype)
-        self.job, self.theta, self.grad = job, vectors[0], vectors[row]
+    vectors = ()
 
-    def gradient(self, tasks):
+    def begin(self, job, key, n_bytes, size, dtype, i, count):
+        self.job, self.share = job, slice(i, None, count)
+        self.vectors = as_vectors(open_memory(key, n_bytes), size, dtype)
+        self.grad = self.vectors[i - count]
+
+    def gradient(self, theta, tasks):
         self.grad[:] = 0
-        return [self.job.gradient(self.theta, self.grad, *task) for task in tasks]
+        return [self.job.gradient(theta, self.grad, *task) for task in tasks]
 
-    def call(self, method, tasks):
-        return [getattr(self.job, method)(self.theta, *task) for task in tasks]
+    def call(self, method, theta, tasks):
+        return [getattr(self.job, method)(theta, *task) for task in tasks]
+
+    def do(self, function, *arguments):
+        function(*arguments, self.share)
 
 
-def pack(message):
-    """A message as bytes."""
-    return pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+def pack(message, known=()):
+    """A message as bytes; of what the reader has as well, its number in `known` is enough."""
+    file, numbers = io.BytesIO(), {id(thing): number for number, thing in enumerate(known)}
+    pickler = pickle.Pickler(file, pickle.HIGHEST_PROTOCOL)
+    pickler.persistent_id = lambda thing: numbers.get(id(thing))
+    pickler.dump(message)
+    return file.getvalue()
+
+
+def unpack(file, known=()):
+    """The next message that `pack` made; `known` are the reader's own things."""
+    unpickler = pickle.Unpickler(file)
+    unpickler.persistent_load = known.__getitem__
+    return unpickler.load()
 
 
 def _send(pipe, packed):

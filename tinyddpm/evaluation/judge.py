@@ -34,7 +34,7 @@ def classifier_judge(dataset, folder=None, count=1):
     classifier = Classifier(ClassifierConfig.of(dataset))
     theta = trained_classifier(classifier, dataset, folder)
     with Workers(classifier, theta, count) as workers:
-        yield partial(_judge, workers, theta)
+        yield partial(_judge, workers, *workers.keep())
 
 
 def _judge(workers, theta, images):
@@ -97,6 +97,7 @@ def train_classifier(classifier, dataset, count=PROCESSES):
         Workers(classifier, theta, count) as workers,
         Progress(f"learning to judge {dataset.name}", steps, 0, "images", config.batch) as progress,
     ):
+        (theta,) = workers.vectors
         for step in range(steps):
             batch = batch_indices(len(images), config.batch, step, config.seed)
             parts = enumerate(np.array_split(batch, PROCESSES))

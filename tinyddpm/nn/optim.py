@@ -2,9 +2,7 @@
 
 import math
 
-import numpy as np
-
-from ..device import array_module
+from ..device import array_module, cache_chunks
 from .linear import rows
 
 
@@ -14,18 +12,19 @@ class Adam:
         m = β1 m + (1 - β1) grad           v = β2 v + (1 - β2) grad²
         theta = theta - lr m̂ / (√v̂ + tiny),   m̂ = m / (1 - β1^step),   v̂ = v / (1 - β2^step)
 
-    `update(theta, grad, lr)` changes theta, m and v (all (P,)) in place and counts `step`.
+    `update(theta, grad, lr)` changes theta, m and v (all (P,)) in place and counts `step`. The work
+    has parts, of which one of many processes does a share: every so many of them.
+
     Source     Kingma & Ba 2014, arXiv:1412.6980, Algorithm 1
     """
 
     def __init__(self, theta, decay1=0.9, decay2=0.999, tiny=1e-8):
-        xp = array_module(theta)
-        self.m, self.v, self.step = xp.zeros_like(theta), xp.zeros_like(theta), 0
-        self.decay1, self.decay2, self.tiny = decay1, decay2, tiny
+        self.m, self.v = array_module(theta).zeros((2, len(theta)), theta.dtype)
+        self.step, self.decay1, self.decay2, self.tiny = 0, decay1, decay2, tiny
 
-    def update(self, theta, grad, lr):
+    def update(self, theta, grad, lr, share=slice(None)):
         self.step += 1
-        for chunk in cache_chunks(theta):
+        for chunk in cache_chunks(theta)[share]:
             self._update(theta[chunk], self.m[chunk], self.v[chunk], grad[chunk], lr)
 
     def _update(self, theta, m, v, grad, lr):
@@ -55,15 +54,15 @@ class Muon(Adam):
 
     def __init__(self, theta, matrices, momentum=0.95):
         super().__init__(theta)
-        self.matrices, self.momentum = matrices, momentum
+        self.matrices, self.momentum = sorted(matrices, key=lambda p: -math.prod(p.shape)), momentum
         ends = [0, *(end for p in matrices for end in (p.span.start, p.span.stop)), len(theta)]
         self.others = [slice(*between) for between in zip(ends[::2], ends[1::2])]
 
-    def update(self, theta, grad, lr):
+    def update(self, theta, grad, lr, share=slice(None)):
         self.step += 1
-        for span in self.others:
+        for span in self.others[share]:
             self._update(theta[span], self.m[span], self.v[span], grad[span], lr)
-        for param in self.matrices:
+        for param in self.matrices[share]:
             W, M, G = (rows(param.of(vector)) for vector in (theta, self.m, grad))
             M *= self.momentum
             M += (1 - self.momentum) * G
@@ -110,7 +109,7 @@ def learning_rate(step, steps, peak, warmup, end=1.0):
     return peak * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
 
 
-def update_ema(ema, theta, step, decay):
+def update_ema(ema, theta, step, decay, share=slice(None)):
     """Move the average ema (P,) in place a little towards theta, after update step = 1, 2, ...
 
         ema = ema + (1 - d) (theta - ema),    d = min(decay, (1 + step) / (10 + step))
@@ -120,12 +119,6 @@ def update_ema(ema, theta, step, decay):
     Source     Ho et al. 2020, appendix B; ramp as in TensorFlow's ExponentialMovingAverage
     """
     d = min(decay, (1 + step) / (10 + step))
-    for chunk in cache_chunks(ema):
+    for chunk in cache_chunks(ema)[share]:
         average = ema[chunk]
         average += (1 - d) * (theta[chunk] - average)
-
-
-def cache_chunks(vector):
-    """Slices of a flat vector that a processor's cache holds; one slice if it is on a GPU."""
-    size = 1 << 15 if array_module(vector) is np else len(vector)
-    return [slice(i, i + size) for i in range(0, len(vector), size)]

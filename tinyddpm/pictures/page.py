@@ -5,6 +5,7 @@ import html
 import json
 import time
 from contextlib import suppress
+from pathlib import Path
 from string import Template
 
 from ..files import atomic_write
@@ -17,57 +18,10 @@ PICTURES = (  # what a run draws besides its samples: the end of a name, what it
     ("forward.png", "Images of the data set under more and more noise, and what the network sees."),
     ("spectrum.png", "Frequencies in samples and data: a grid in the samples would be a peak."),
 )
-PAGE = Template("""\
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-$reload<title>$title</title>
-<style>
-:root { color-scheme: light dark; --faint: light-dark(#e4e4e4, #3a3a3a); }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-img { max-width: 100%; height: auto; background: white; image-rendering: pixelated; }
-progress, input[type=range] { width: 100%; }
-figure { margin: 1.5rem 0; }
-table { border-collapse: collapse; font-size: 0.875rem; }
-td { border-top: 1px solid var(--faint); padding: 0.2rem 1rem 0.2rem 0; vertical-align: top; }
-</style>
-</head>
-<body>
-<h1>$title</h1>
-<p>$about</p>
-<progress max="$steps" value="$step"></progress>
-<p>$state</p>
-$samples
-$pictures
-<details><summary>Settings</summary>
-<table>
-$settings
-</table>
-</details>
-</body>
-</html>
-""")
-SAMPLES = Template("""\
-<figure>
-<img id="shot" src="$last" alt="samples"><br>
-<input id="slider" type="range" min="0" max="$end" value="$end" aria-label="samples over time">
-<figcaption id="name">$last</figcaption>
-</figure>
-<script>
-const shots = $shots, slider = document.getElementById("slider");
-const kept = sessionStorage.getItem(location.pathname);  // where the slider was before a reload
-if (kept !== null) slider.value = kept;
-slider.oninput = () => {
-  const at = Number(slider.value);
-  document.getElementById("shot").src = shots[at];
-  document.getElementById("name").textContent = shots[at];
-  if (at < shots.length - 1) sessionStorage.setItem(location.pathname, at);
-  else sessionStorage.removeItem(location.pathname);  // at the end: follow the newest
-};
-slider.oninput();
-</script>""")
+PAGE, SAMPLES = (
+    Template(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+    for name in ("page.html", "samples.html")
+)
 
 
 class Page:

@@ -40,14 +40,14 @@ def train(run, detect_nan=False):
     with (
         locked(run.folder),
         _Interruption() as interruption,
-        Workers(denoiser, run.theta, min(config.workers, config.batch)) as workers,
+        Workers(denoiser, run.theta, min(config.workers, config.batch), run.vectors[1:]) as workers,
         Progress(run.dataset.name, config.steps, run.step, "images", config.batch) as progress,
     ):
-        keep(run, run.theta, run.ema)
+        run.vectors = workers.keep()
+        keep(run)
         if left := config.steps - run.step:
-            seconds = left * _seconds_per_step(run, workers)
-            print(f"At today's speed that takes {in_words(seconds)}.")
-            page = Page(run, seconds / left)
+            page = Page(run, _seconds_per_step(run, workers))
+            print(f"At today's speed that takes {in_words(left * page.step_s)}.")
         average = None
         while run.step < config.steps:
             if run.step and run.step % config.every == 0:
@@ -100,8 +100,8 @@ def advance(run, workers):
         raise not_finite(run.step + 1, loss, length, lr, _largest(run.unet.layout, grad))
     if config.loss == "vlb":
         run.history.update(to_host(t), to_host(losses))
-    run.optimizer.update(run.theta, grad, lr)
-    update_ema(run.ema, run.theta, run.step, config.ema_decay)
+    workers.update(run.optimizer.update, run.theta, grad, lr)
+    workers.update(update_ema, run.ema, run.theta, run.step, config.ema_decay)
     run.log.record(run.step, loss, length, lr)
 
 

@@ -18,6 +18,7 @@ from ..nn.layers import Adam
 from ..nn.optim import Muon
 from ..nn.unet import UNet
 from ..randomness import generator
+from ..shared import return_freed_memory
 from .config import TrainConfig
 from .kept import BEFORE, NEWEST, VECTORS, read_run
 from .log import Log
@@ -71,6 +72,17 @@ class Run:
         return self.optimizer.step
 
     @property
+    def vectors(self):
+        """All that is of the length of theta: see VECTORS."""
+        return self.theta, self.ema, self.optimizer.m, self.optimizer.v
+
+    @vectors.setter
+    def vectors(self, vectors):
+        """Others in their place, as the `vectors` of Workers."""
+        self.theta, self.ema, self.optimizer.m, self.optimizer.v = vectors
+        return_freed_memory()
+
+    @property
     def learned_labels(self):
         """The labels that the U-Net learns, a list: those of the data, unless all are dropped."""
         if not self.unet.config.classes or self.config.label_drop == 1:
@@ -109,9 +121,7 @@ class Run:
             raise ValueError(f"{path} has done {meta['step']:,} steps, more than {config.steps:,}")
         module_for(config.device)  # refused before anything is fetched
         run = cls(unet_config, config, load_dataset(meta["data"], **meta.get("source", {})), folder)
-        run.theta, run.ema, run.optimizer.m, run.optimizer.v = (
-            run.xp.asarray(arrays[name]) for name in VECTORS
-        )
+        run.vectors = [run.xp.asarray(arrays[name]) for name in VECTORS]
         run.history.losses, run.newest_is_whole = arrays["history"], path.name == NEWEST
         run.optimizer.step = run.saved_step = meta["step"]
         run.log.read(run.folder / "log.csv", run.step)  # it may be ahead of the checkpoint
@@ -138,8 +148,8 @@ class Run:
             with atomic_write(self.folder / "log.csv") as file:
                 file.write(self.log.text().encode())
         finally:  # a log that cannot be replaced, as a spreadsheet has it open, is no great loss
-            vectors = zip(VECTORS, (self.theta, self.ema, self.optimizer.m, self.optimizer.v))
-            arrays = {name: finite(name, to_host(vector)) for name, vector in vectors}
+            named = zip(VECTORS, self.vectors)
+            arrays = {name: finite(name, to_host(vector)) for name, vector in named}
             arrays["history"] = self.history.losses
             newest, before = self.folder / NEWEST, self.folder / BEFORE
             if self.newest_is_whole:

@@ -15,7 +15,6 @@ from ..device import array_module, module_for, to_host
 from ..diffusion.schedule import SCHEDULES, Schedule
 from ..interop import draws_latents, load_diffusers, load_process, name_of
 from ..nn.unet import UNet
-from ..ranks import keep
 from ..workers import Workers
 from .config import TrainConfig
 from .denoiser import Denoiser
@@ -74,8 +73,8 @@ class Trained(NamedTuple):
         """
         job = Denoiser(self.unet, self.schedule, self.config)
         with Workers(job, self.theta, count) as workers:
-            keep(self.theta)
-            ask = partial(workers.map_batch, "predict", self.theta, self.config.micro_batch)
+            (theta,) = workers.keep()
+            ask = partial(workers.map_batch, "predict", theta, self.config.micro_batch)
             yield lambda x_t, t, label: ask(*self._checked(x_t, t, label))
 
     def _checked(self, x_t, t, label):

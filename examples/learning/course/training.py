@@ -258,7 +258,6 @@ ADAM = Lesson(
     module="tinyddpm.nn.optim",
     target="Adam",
     hole="Adam.update",
-    given=("cache_chunks",),
     question="""
         One step of Adam, in place: theta, self.m and self.v are arrays that others look at.
         - The first step is step 1. What would the corrections be with step 0?
@@ -266,7 +265,8 @@ ADAM = Lesson(
           step taken. Which of these numbers would be the same without the powers of β?
         - Where does tiny stand: inside of the root, outside, before or after the correction?
         - Which line changes the array theta, and which would only give its name to another one?
-        (cache_chunks cuts a long vector into slices for speed; you need not use it.)
+        (cache_chunks cuts a long vector into slices for speed, and share says which of them one of
+        many processes does; you need not use them.)
     """,
     chained=True,
     hints=(

@@ -90,9 +90,9 @@ class Adam(optim.Adam):
         )
 
 
-def update_ema(ema, theta, step, decay):
+def update_ema(ema, theta, step, decay, share=slice(None)):
     """`optim.update_ema` in one kernel."""
     if not takes(theta, ema):
-        return optim.update_ema(ema, theta, step, decay)
+        return optim.update_ema(ema, theta, step, decay, share)
     d = min(decay, (1 + step) / (10 + step))
     pointwise(ema, "T theta, T share", "T ema", "ema += share * (theta - ema)")(theta, 1 - d, ema)
