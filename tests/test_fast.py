@@ -53,7 +53,7 @@ CASES = {  # what makes a layer of a kit, and its inputs' shapes: large enough f
         [(7, 14, 14, 64)],
     ),
     "attention": (lambda k, y: k.Attention("a", 64, 1), [(3, 196, 64)] * 3),
-    "attention, 4 heads": (lambda k, y: k.Attention("a", 32, 4), [(2, 77, 32)] * 3),
+    "attention, 4 heads": (lambda k, y: k.Attention("a", 32, 4), [(2, 131, 32)] * 3),
     "linear": (lambda k, y: k.Linear(y, "l", 40, 50), [(3, 20, 22, 40)]),
     "vector to pixels": (lambda k, y: k.AddToPixels(), [(3, 20, 22, 40), (3, 40)]),
 }
@@ -108,11 +108,12 @@ def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
 @pytest.mark.parametrize("size", [0.999, 1.001])
 def test_attention_at_the_limit_of_far(size, rng):
     """As exact as the plain one for gradients so small that float32 could lose them."""
-    q, k, v, dy = rng.standard_normal((4, 2, 80, 16)).astype(np.float32)
+    q, k, v, dy = rng.standard_normal((4, 2, 160, 16)).astype(np.float32)
     q *= size * fast_attention.FAR / np.abs(q @ k.mT / 4).max()
     theta, dy = np.zeros(0, np.float32), dy * np.float32(1e-13)
-    by_fast = run(fast.Attention("a", 16, 1), theta, [q, k, v], dy)
-    plain = run(Plain.Attention("a", 16, 1), theta, [q, k, v], dy)
+    plain_layer = Plain.Attention("a", 16, 1)
+    by_fast = run_fast(fast.Attention("a", 16, 1), plain_layer, theta, [q, k, v], dy)
+    plain = run(plain_layer, theta, [q, k, v], dy)
     for one, other in zip(by_fast, plain):
         if other.size:
             assert np.abs(one - other).max() <= 2e-5 * np.abs(other).max()
@@ -121,12 +122,13 @@ def test_attention_at_the_limit_of_far(size, rng):
 @pytest.mark.parametrize("shift, spread", [(-30, 40), (30, 40), (-30, 4)])
 def test_attention_with_scores_far_from_zero(shift, spread, rng):
     """Hundreds above and below, or all of them below: e to that power is no float32."""
-    q, k, v = rng.standard_normal((3, 2, 80, 16)).astype(np.float32)
-    q[..., 0], k[:, :, 0] = shift, 50 + spread * rng.standard_normal((2, 80))
-    theta, dy = np.zeros(0, np.float32), rng.standard_normal((2, 80, 16)).astype(np.float32)
+    q, k, v = rng.standard_normal((3, 2, 160, 16)).astype(np.float32)
+    q[..., 0], k[:, :, 0] = shift, 50 + spread * rng.standard_normal((2, 160))
+    theta, dy = np.zeros(0, np.float32), rng.standard_normal((2, 160, 16)).astype(np.float32)
     assert np.abs(q @ k.mT / 4).max() > 400
-    by_fast = run(fast.Attention("a", 16, 1), theta, [q, k, v], dy)
-    plain = run(Plain.Attention("a", 16, 1), theta, [q, k, v], dy)
+    plain_layer = Plain.Attention("a", 16, 1)
+    by_fast = run_fast(fast.Attention("a", 16, 1), plain_layer, theta, [q, k, v], dy)
+    plain = run(plain_layer, theta, [q, k, v], dy)
     for one, other in zip(by_fast, plain):
         assert np.isfinite(one).all()
         assert one == pytest.approx(other, abs=1e-4)
