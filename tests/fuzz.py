@@ -302,7 +302,6 @@ def damaged(content, rng):
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(content) + 1)
         some = content[at : at + rng.choice((1, 2, 4, 8, 60))]
-        numbers = list(re.finditer(rb"\d+", content))
         kind = rng.randrange(7)
         if kind == 0 and at < len(content):
             content[at] ^= 1 << rng.randrange(8)
@@ -316,7 +315,7 @@ def damaged(content, rng):
             content[at:at] = some
         elif kind == 5 and rng.random() < 0.3:
             del content[at:]
-        elif numbers:
+        elif numbers := list(re.finditer(rb"\d+", content)):
             found = rng.choice(numbers)
             content[found.start() : found.end()] = rng.choice(ODD)
     return bytes(content)
@@ -353,7 +352,7 @@ def complaint(reader, content, folder):
             read(path)
     except (ValueError, OSError, DataUnavailable) as error:
         text = str(error).replace(str(path), "").replace(str(folder), "")
-        if len(text) > LONGEST or "\n" in text:
+        if len(text) > LONGEST or not text.isprintable():
             return f"a message of {len(text):,} characters: {text[:400]!r}"
     except Exception:
         return traceback.format_exc(limit=-3)

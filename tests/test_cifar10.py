@@ -119,7 +119,7 @@ def test_other_content_in_the_right_format_is_a_copy(tiny, tmp_path):
     put(tmp_path, tiny)
     assert load_cifar10(tmp_path).name == "cifar10-copy"
     assert load_dataset("cifar10-copy", tmp_path).name == "cifar10-copy"
-    with pytest.raises(ValueError, match="cifar10 is wanted, but what is at hand is cifar10-copy"):
+    with pytest.raises(ValueError, match="cifar10 is wanted, but here is cifar10-copy"):
         load_dataset("cifar10", tmp_path)
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from ..doors import brief
 from ..pickles import ARRAY_MAKERS, read_pickle
 from .batches import Dataset
 from .cache import data_folder, files_in, obtain
@@ -106,7 +107,7 @@ def _batch_files(folder, files, wanted):
         except Exception as error:  # it may lie in a zip archive, which fails in many ways
             path = files[name].path if name in files else folder / name
             raise DataUnavailable(
-                f"{path} is no batch file of CIFAR-10 ({str(error)[:150]}): replace it, or take "
+                f"{path} is no batch file of CIFAR-10 ({brief(error)}): replace it, or take "
                 "the batch files away to have the archive fetched"
             ) from None
     return contents

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..doors import brief
+
 
 class Unusable(ValueError):
     """A picture cannot be used; the message says why."""
@@ -29,7 +31,7 @@ def read_picture(path, size, background="white"):
         raise Unusable("empty, or no picture of a kind that is read here") from None
     except Exception as error:  # Pillow has a dozen ways to say "damaged"
         bomb = isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError))
-        raise Unusable(f"{'too large' if bomb else 'damaged'}: {str(error)[:150]}") from None
+        raise Unusable(f"{'too large' if bomb else 'damaged'}: {brief(error)}") from None
 
 
 def _square(image, size, background):

@@ -105,9 +105,7 @@ def _tensors(value):
     for name, tensor in value.items():
         if type(name) is not str or type(tensor) is not _Tensor:
             kind = type(tensor).__name__
-            raise ValueError(
-                f"under {str(name)[:60]!r} it holds no tensor, but a thing of type {kind}"
-            )
+            raise ValueError(f"under {name!r} it holds no tensor, but a thing of type {kind}")
     return value, {tensor.storage.key: tensor.storage for tensor in value.values()}
 
 
