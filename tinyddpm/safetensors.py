@@ -143,7 +143,7 @@ def _read_arrays(file, header, size):
 
 def from_bfloat16(numbers):
     """The float32 numbers of which these, of uint16, are the upper halves."""
-    return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(numbers, 16, dtype=np.uint32).view(np.float32)
 
 
 def _check_entry(name, entry):

@@ -159,7 +159,7 @@ def _unpickled(content):
         raise ValueError(f"no images and labels are in it: {error}") from None
     if images.dtype != np.uint8 or images.shape != (len(labels), np.prod(SHAPE)):
         raise ValueError(f"there are {len(labels)} labels, images {images.shape} {images.dtype}")
-    return np.column_stack([np.frombuffer(labels, np.uint8), images]).tobytes()
+    return np.column_stack([np.frombuffer(labels, np.uint8), images]).reshape(-1)
 
 
 def _records(content):
@@ -172,6 +172,7 @@ def _has_sha256(content, digest):
 
 def _dataset(name, contents):
     """The Dataset in the batch files {name: content}."""
-    records = np.concatenate([_records(content) for content in contents.values()])
-    images = records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1)  # channels last, as all here
-    return Dataset(name, np.ascontiguousarray(images), records[:, 0].astype(np.int64), LABELS)
+    records = [_records(content) for content in contents.values()]
+    images = [r[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1) for r in records]  # channels last
+    labels = np.concatenate([r[:, 0] for r in records]).astype(np.int64)
+    return Dataset(name, np.array(images).reshape(-1, *images[0].shape[1:]), labels, LABELS)

@@ -44,8 +44,8 @@ class _Tensor(NamedTuple):
 def read_torch(path):
     """The tensors {name: array} of a file in which torch.save wrote a dictionary of tensors.
 
-    The arrays are read-only; bfloat16 becomes float32. The memory needed is a few times the file's
-    size, whatever the file says.
+    The arrays are read-only; bfloat16 becomes float32. The memory needed is twice the file's
+    size, for bfloat16 four times, whatever the file says.
     Raises     OSError if it cannot be opened; ValueError that names the file and says what is wrong
                with it, or what it holds that is no tensor
     """
