@@ -262,6 +262,14 @@ def test_ctrl_c_while_modules_are_imported_is_silent(tmp_path, script):
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_is_silent_before_anything_is_imported_that_takes_time():
+    program = "import os, signal, sys, warnings; loaded = set(sys.modules); import console; "
+    program += "print(*sys.modules.keys() - loaded)"
+    python = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(python, cwd=ROOT / "examples", capture_output=True, text=True)
+    assert done.stdout == "console\n"
+
+
 def test_examples_do_without_standard_streams(checkpoint, tmp_path):
     """Closed by whoever starts them; files and pipes that are opened then get their numbers."""
     words = [sys.executable, ROOT / "examples/sample.py", checkpoint, "--steps", "2"]
