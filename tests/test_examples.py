@@ -835,6 +835,8 @@ def test_numbers_gone_bad_end_in_a_sentence_that_says_how_to_find_them(call, mon
     sentence = "step 2: the loss is nan. The checkpoint in runs/offline-digits is of step 0; .*"
     with pytest.raises(SystemExit, match=f"{sentence}--resume runs/offline-digits .*--detect-nan"):
         call("mnist.py", *TOY)
+    with pytest.raises(SystemExit, match="is of step 0$"):  # who has asked is not told to ask
+        call("mnist.py", *TOY, "--detect-nan")
 
 
 class Script:
