@@ -110,10 +110,10 @@ BROKEN = {
     "nothing": (b"", "0 bytes are too few for a header"),
     "only a length": (bytes(8), "8 bytes are too few"),
     "no header": (packed(b""), "not from { to }"),
-    "a header longer than the file": (packed(PAIR)[:40], "a header of 125 bytes, but 32 follow"),
+    "a header longer than the file": (packed(PAIR)[:40], "a header of 125 bytes: 32 follow"),
     "a header beyond the limit": (
         (100_000_001).to_bytes(8, "little") + b"{}" + bytes(8),
-        "100,000,001 bytes, but 10 follow and 100,000,000 may",
+        "100,000,001 bytes: 10 follow, 100,000,000 may",
     ),
     "space in front": (packed(b" " + json.dumps(PAIR).encode()), "not from { to }"),
     "a line's end behind": (packed(json.dumps(PAIR).encode() + b"\n"), "not from { to }"),
@@ -187,7 +187,7 @@ BROKEN = {
     "a byte too many": (packed(PAIR, bytes(9)), "have 8 bytes, but 9 follow"),
     "no arrays, but bytes": (packed({}, bytes(4)), "have 0 bytes, but 4 follow"),
     "a pickle": (b"\x80\x02ctorch\nload\n", "100,000,000 may"),
-    "a ZIP": (b"PK\x03\x04" + bytes(100), "67,324,752 bytes, but 96 follow"),
+    "a ZIP": (b"PK\x03\x04" + bytes(100), "67,324,752 bytes: 96 follow"),
 }
 
 
@@ -275,5 +275,5 @@ def test_a_header_may_have_a_hundred_million_bytes(tmp_path):
     with open(tmp_path / "hole.safetensors", "wb") as file:
         file.write((100_000_001).to_bytes(8, "little"))
         file.truncate(200_000_000)
-    with pytest.raises(ValueError, match="a header of 100,000,001 bytes, but .* 100,000,000 may"):
+    with pytest.raises(ValueError, match="a header of 100,000,001 bytes: .* 100,000,000 may"):
         read_safetensors(tmp_path / "hole.safetensors")

@@ -106,9 +106,7 @@ def _read_header(file):
     if size < 2:
         raise ValueError(f"{size + 8} bytes are too few for a header")
     if length > min(size, LONGEST_HEADER):
-        raise ValueError(
-            f"a header of {length:,} bytes, but {size:,} follow and {LONGEST_HEADER:,} may"
-        )
+        raise ValueError(f"a header of {length:,} bytes: {size:,} follow, {LONGEST_HEADER:,} may")
     text = file.read(length)
     if text[:1] != b"{" or text.rstrip(b" ")[-1:] != b"}":
         raise ValueError("its header is not from { to } with spaces behind")
