@@ -263,6 +263,18 @@ def test_archives_are_read_no_further_than_they_can_be_right(tiny, tmp_path):
         load_cifar10(tmp_path, urls=())
 
 
+def test_an_archive_may_be_as_long_as_is_expected_and_no_longer():
+    plain = gzip.decompress(archive({"a": bytes(500)}))
+
+    def read(most):
+        stream = io.BufferedReader(io.BytesIO(plain))
+        return list(cifar10.tar_files(stream, lambda path: True, len(plain), most))
+
+    assert read(len(plain)) == [("a", bytes(500))]
+    with pytest.raises(ValueError, match="it is far too large"):
+        read(len(plain) - 1)
+
+
 def test_every_cut_and_foreign_archives_are_refused_by_name(tiny, packed, tmp_path):
     whole = packed[cifar10.ARCHIVE]
     foreign = archive({"a": bytes(500)})
