@@ -14,6 +14,7 @@ ARRAYS = {
     "half": np.linspace(0, 1, 5, dtype=np.float16),
     "double": np.linspace(-1, 1, 3),
     "scalar": np.float32([[7]])[0, 0, ...],
+    "64 axes": np.ones((1,) * 64),  # NumPy knows no more
     "empty": np.zeros((0, 4), np.float32),
     "ä.β": np.ones(1, np.float32),
 }
@@ -179,6 +180,7 @@ BROKEN = {
         "'b' begins at 2, but it is the turn of 4",
     ),
     "the same place twice": (packed(changed("b", data_offsets=[0, 4])), "but it is the turn of 4"),
+    "65 axes": (packed(changed("a", shape=[1] * 65)), "of 'a' should be whole numbers from 0 on"),
     "a hole": (
         packed(changed("b", data_offsets=[6, 10]), bytes(10)),
         "'b' begins at 6, but it is the turn of 4",
