@@ -4,8 +4,8 @@
 
 It writes {test: [seconds, functions]}, a function as nn/conv.py:12, by the line that it begins in.
 What a fixture enters once for many tests counts for every test of its file, as does the time that
-it takes, and what runs while tests are collected counts for all. A test that starts a process has
-"*", as nobody looks into the process. Tests that fail are left out.
+it takes and what runs while it is imported. A test that starts a process has "*", as nobody looks
+into the process. Tests that fail are left out.
 """
 
 import inspect
@@ -73,6 +73,12 @@ def pytest_runtest_protocol(item):
     sys.settrace(enter)  # a test may have ended it
     files[item.nodeid] = str(item.path)
     with working_for(item.nodeid):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    with working_for(str(collector.path) if isinstance(collector, pytest.Module) else ""):
         return (yield)
 
 

@@ -24,6 +24,14 @@ def test_cross_entropy_by_hand():
     assert np.isfinite(cross_entropy(np.array([[1e4, -1e4]]), np.array([1]))[0]).all()
 
 
+def test_the_layers_of_the_classifier_are_as_wide_as_ever():
+    """Judges that were trained before must fit, and their scores must compare."""
+    shapes = [param.shape for param in Classifier(ClassifierConfig()).layout.params]
+    kernels = [shape[-2:] for shape in shapes if len(shape) == 4]
+    assert kernels == [(1, 16), (16, 32), (32, 64), (64, 64)]
+    assert [shape for shape in shapes if len(shape) == 2] == [(7 * 7 * 64, 128), (128, 10)]
+
+
 @pytest.mark.parametrize("derivative", [complex_step, stencil])
 def test_the_gradient_of_cross_entropy(rng, derivative):
     label = np.array([0, 2, 2, 1])
