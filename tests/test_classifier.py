@@ -10,6 +10,7 @@ from tinyddpm import Dataset, Tape, classifier_judge, offline_digits
 from tinyddpm.evaluation import judge as judging
 from tinyddpm.evaluation.classifier import Classifier, ClassifierConfig, cross_entropy, moved
 from tinyddpm.nn.gradcheck import complex_step, slope_gap, stencil
+from tinyddpm.nn.optim import learning_rate
 
 TINY = ClassifierConfig(8, 2, 3, base=4, features=5, groups=2, batch=6, epochs=2)
 TOY = ClassifierConfig(base=4, features=16, groups=2, epochs=3, batch=32, dropout=0.0, lr=1e-2)
@@ -110,13 +111,15 @@ def test_images_are_moved_and_mirrored(rng):
     assert seen == wanted
 
 
-def test_its_training_says_how_far_it_is(rng, monkeypatch):
-    shown = []
+def test_its_training_says_how_far_it_is_and_warms_up(rng, monkeypatch):
+    shown, rates = [], []
     monkeypatch.setattr(judging.Progress, "show", lambda self, done, note: shown.append(done))
+    monkeypatch.setattr(judging.Adam, "update", lambda *given: rates.append(given[-1]))
     config = ClassifierConfig(8, 1, 2, base=4, features=5, groups=2, batch=5, epochs=2)
     data = Dataset("noise", rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 2)
     judging.train_classifier(Classifier(config), data, count=1)
     assert shown == [1, 2, 3, 4]
+    assert rates == [learning_rate(step, 4, 2e-3, 50, 0.01) for step in range(4)]
 
 
 @pytest.fixture(scope="module")
