@@ -5,11 +5,9 @@ until `run` begins. So this file imports nothing that takes time.
 """
 
 import os
-import platform
 import signal
 import sys
 import warnings
-from contextlib import redirect_stderr, redirect_stdout
 
 _PROGRAM = os.path.abspath(getattr(sys.modules["__main__"], "__file__", None) or "")
 if os.path.dirname(_PROGRAM) == os.path.dirname(os.path.abspath(__file__)):  # not for tests
@@ -23,6 +21,8 @@ def run(main, out_of_memory=""):
     Under MPI the first rank runs it, and the others work for that: see `over_ranks`. --mpi on the
     command line says that it runs under MPI, in case that cannot be seen.
     """
+    from contextlib import redirect_stderr, redirect_stdout
+
     from tinyddpm import DataUnavailable, SafeStream, WorkerDied, over_ranks, which_rank
 
     always = "--mpi" in sys.argv
@@ -47,6 +47,8 @@ def run(main, out_of_memory=""):
 
 def _where(rank):
     """Which machine it is that has something to say, unless it is the first."""
+    import platform
+
     return f" on rank {rank}, {platform.node()}" if rank else ""
 
 

@@ -62,11 +62,11 @@ def go(run, arguments, expect):
             print(expect)
         train(run, arguments.detect_nan)
     except FloatingPointError as error:
-        arguments.detect_nan = True
-        sys.exit(
-            f"error: {error}. The checkpoint in {run.folder} is of step {run.saved_step:,}; to see "
-            f"which layer begins it: {resume_command(run, arguments)}"
-        )
+        said = f"error: {error}. The checkpoint in {run.folder} is of step {run.saved_step:,}"
+        if not arguments.detect_nan:
+            arguments.detect_nan = True
+            said += f"; to see which layer begins it: {resume_command(run, arguments)}"
+        sys.exit(said)
     except (OSError, WorkerDied) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved_step:,} in {run.folder}")
     except MemoryError:

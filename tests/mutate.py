@@ -3,10 +3,11 @@
     python tests/mutate.py                          300 mistakes over all rooms; takes an hour
     python tests/mutate.py --only nn diffusion      in these rooms (or files) alone
     python tests/mutate.py --count 40 --seed 1      forty others
+    python tests/mutate.py --reach FILE             keep what is learnt first, for the next time
 
 All tests run once without a mistake, and reach.py writes down which functions each of them enters.
 Then each mistake is planted in a copy of the project, and the tests that enter its function run,
-those first that enter little else, and those that start processes last: the first failure kills it.
+the quickest first: the first failure kills it. Tests that start processes may enter any function.
 A mistake outside of functions meets all tests. What no test has noticed is printed.
 Some changes change nothing that anybody could see; they stand in tests/equivalent_mutants.txt,
 each with the reason, and are left out. Layers for a GPU are tried only where CuPy is.
@@ -41,13 +42,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="which of them (0)")
     parser.add_argument("--only", nargs="+", default=[""], metavar="ROOM", help="rooms or files")
     parser.add_argument("--jobs", type=int, default=1, help="how many at the same time (1)")
+    parser.add_argument("--reach", metavar="FILE", help="which test enters what, if known")
     parser.add_argument("--list", action="store_true", help="only say which")
     arguments = parser.parse_args()
     mutants = chosen(arguments)
     if arguments.list:
         print(*mutants, sep="\n")
         return
-    reach = reached()
+    reach = reached(arguments.reach)
     killed, made = Counter(), Counter()
     with ThreadPoolExecutor(arguments.jobs) as pool:
         tests = [witnesses(mutant, reach) for mutant in mutants]
@@ -81,11 +83,16 @@ def chosen(arguments):
     return sorted(some[: arguments.count])
 
 
-def reached():
-    """{test: the functions that it enters}, of all tests that pass; how files look is no matter."""
-    print("First the tests without a mistake:", flush=True)
+def reached(file):
+    """{test: [seconds, the functions that it enters]}, of all tests that pass; kept in a file.
+
+    How the project's files look is no matter.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder) / "reach.json"
+        answer = Path(file or f"{folder}/reach.json").absolute()
+        if answer.exists():
+            return json.loads(answer.read_text(encoding="utf-8"))
+        print("First the tests without a mistake:", flush=True)
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
         command = [*PYTEST, "-p", "reach", "--ignore=tests/test_house.py"]
         subprocess.run(command, cwd=ROOT, env={**environment, "REACH": str(answer)})
@@ -93,15 +100,11 @@ def reached():
 
 
 def witnesses(mutant, reach):
-    """The tests that may notice a mutant, first those that enter much of its file, little else."""
+    """The tests that may notice a mutant, the quickest first."""
     file = mutant.file.relative_to(ROOT / "tinyddpm").as_posix()
-
-    def order(test):
-        near = sum(function.startswith(f"{file}:") for function in reach[test])
-        return "*" in reach[test], -near, len(reach[test])
-
     there = {f"{file}:{mutant.function}", "*"}
-    return sorted((t for t in reach if not mutant.function or there & set(reach[t])), key=order)
+    tests = [test for test in reach if not mutant.function or there & set(reach[test][1])]
+    return sorted(tests, key=lambda test: reach[test][0])
 
 
 def fate(mutant, tests):

@@ -2,10 +2,10 @@
 
     REACH=reach.json python -m pytest -p reach      with tests/ in PYTHONPATH
 
-It writes {test: [functions]}, a function as nn/conv.py:12, by the line that it begins in. What a
-fixture enters once for many tests counts for every test of its file, and what runs while tests are
-collected counts for all. A test that starts a process has "*", as nobody looks into the process.
-Tests that fail are left out.
+It writes {test: [seconds, functions]}, a function as nn/conv.py:12, by the line that it begins in.
+What a fixture enters once for many tests counts for every test of its file, as does the time that
+it takes and what runs while it is imported. A test that starts a process has "*", as nobody looks
+into the process. Tests that fail are left out.
 """
 
 import inspect
@@ -25,6 +25,7 @@ PROCESSES = {"subprocess.Popen", "os.fork", "os.posix_spawn"}
 known = {}
 entered = defaultdict(set)  # by a test, a file of tests, or "" for what is nobody's
 files, failed, working = {}, set(), [""]
+seconds = defaultdict(float)  # of a test, and the longest that a test of a file prepares itself
 
 
 def enter(frame, event, argument):
@@ -76,6 +77,12 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    with working_for(str(collector.path) if isinstance(collector, pytest.Module) else ""):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef):
     now = working[-1]
     with working_for(now if fixturedef.scope == "function" else files.get(now, now)):
@@ -85,13 +92,20 @@ def pytest_fixture_setup(fixturedef):
 def pytest_runtest_logreport(report):
     if report.failed:
         failed.add(report.nodeid)
+    if report.when == "call":
+        seconds[report.nodeid] = report.duration
+    file = files[report.nodeid]
+    seconds[file] = max(seconds[file], report.duration * (report.when == "setup"))
 
 
 def pytest_sessionfinish():
     sys.settrace(None)
     threading.settrace(None)
     tests = {
-        test: sorted(entered[test] | entered[file] | entered[""])
+        test: [
+            round(seconds[test] + seconds[file], 3),
+            sorted(entered[test] | entered[file] | entered[""]),
+        ]
         for test, file in files.items()
         if test not in failed
     }

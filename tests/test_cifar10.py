@@ -119,7 +119,7 @@ def test_other_content_in_the_right_format_is_a_copy(tiny, tmp_path):
     put(tmp_path, tiny)
     assert load_cifar10(tmp_path).name == "cifar10-copy"
     assert load_dataset("cifar10-copy", tmp_path).name == "cifar10-copy"
-    with pytest.raises(ValueError, match="cifar10 is wanted, but what is at hand is cifar10-copy"):
+    with pytest.raises(ValueError, match="cifar10 is wanted, but here is cifar10-copy"):
         load_dataset("cifar10", tmp_path)
 
 
@@ -261,6 +261,18 @@ def test_archives_are_read_no_further_than_they_can_be_right(tiny, tmp_path):
     put(tmp_path, {"cifar.tar": gzip.compress(many, 1)})
     with pytest.raises(DataUnavailable, match="it is far too large"):
         load_cifar10(tmp_path, urls=())
+
+
+def test_an_archive_may_be_as_long_as_is_expected_and_no_longer():
+    plain = gzip.decompress(archive({"a": bytes(500)}))
+
+    def read(most):
+        stream = io.BufferedReader(io.BytesIO(plain))
+        return list(cifar10.tar_files(stream, lambda path: True, len(plain), most))
+
+    assert read(len(plain)) == [("a", bytes(500))]
+    with pytest.raises(ValueError, match="it is far too large"):
+        read(len(plain) - 1)
 
 
 def test_every_cut_and_foreign_archives_are_refused_by_name(tiny, packed, tmp_path):

@@ -10,6 +10,7 @@ from tinyddpm import Dataset, Tape, classifier_judge, offline_digits
 from tinyddpm.evaluation import judge as judging
 from tinyddpm.evaluation.classifier import Classifier, ClassifierConfig, cross_entropy, moved
 from tinyddpm.nn.gradcheck import complex_step, slope_gap, stencil
+from tinyddpm.nn.optim import learning_rate
 
 TINY = ClassifierConfig(8, 2, 3, base=4, features=5, groups=2, batch=6, epochs=2)
 TOY = ClassifierConfig(base=4, features=16, groups=2, epochs=3, batch=32, dropout=0.0, lr=1e-2)
@@ -22,6 +23,14 @@ def test_cross_entropy_by_hand():
     wanted = np.array([[0.25, 0.25, -0.5], [0.8, -0.9, 0.1]])
     assert np.allclose(dlogits, wanted, rtol=1e-14)
     assert np.isfinite(cross_entropy(np.array([[1e4, -1e4]]), np.array([1]))[0]).all()
+
+
+def test_the_layers_of_the_classifier_are_as_wide_as_ever():
+    """Judges that were trained before must fit, and their scores must compare."""
+    shapes = [param.shape for param in Classifier(ClassifierConfig()).layout.params]
+    kernels = [shape[-2:] for shape in shapes if len(shape) == 4]
+    assert kernels == [(1, 16), (16, 32), (32, 64), (64, 64)]
+    assert [shape for shape in shapes if len(shape) == 2] == [(7 * 7 * 64, 128), (128, 10)]
 
 
 @pytest.mark.parametrize("derivative", [complex_step, stencil])
@@ -102,13 +111,15 @@ def test_images_are_moved_and_mirrored(rng):
     assert seen == wanted
 
 
-def test_its_training_says_how_far_it_is(rng, monkeypatch):
-    shown = []
+def test_its_training_says_how_far_it_is_and_warms_up(rng, monkeypatch):
+    shown, rates = [], []
     monkeypatch.setattr(judging.Progress, "show", lambda self, done, note: shown.append(done))
+    monkeypatch.setattr(judging.Adam, "update", lambda *given: rates.append(given[-1]))
     config = ClassifierConfig(8, 1, 2, base=4, features=5, groups=2, batch=5, epochs=2)
     data = Dataset("noise", rng.integers(0, 256, (12, 8, 8, 1), np.uint8), np.arange(12) % 2)
     judging.train_classifier(Classifier(config), data, count=1)
     assert shown == [1, 2, 3, 4]
+    assert rates == [learning_rate(step, 4, 2e-3, 50, 0.01) for step in range(4)]
 
 
 @pytest.fixture(scope="module")

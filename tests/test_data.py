@@ -133,7 +133,8 @@ def test_the_next_mirror_is_asked_when_one_is_wrong_or_away(tiny_mnist, tmp_path
 def test_a_file_in_the_way_stays_as_it_is(tiny_mnist, tmp_path, serve, capsys):
     """Somebody's Fashion-MNIST has the same names: pytorch/vision#599, #406."""
     place = tmp_path / "cache/mnist"
-    for mine in (b"something of mine", b"something else"):
+    as_long = tiny_mnist["images.gz"][::-1]
+    for mine in (b"something of mine", b"something else", as_long):
         put(place, {"images.gz": mine})
         (place / "images-2.gz").unlink(missing_ok=True)
         assert len(load_mnist(tmp_path / "cache", mirrors=(serve(tiny_mnist),)).images) == 6
@@ -437,6 +438,13 @@ def test_damaged_archives_and_tables_are_refused_or_harmless(tiny_mnist, tmp_pat
             with contextlib.suppress(DataUnavailable):
                 assert load_mnist(tmp_path, mirrors=()).images.tobytes() == right
         (tmp_path / name).unlink()
+
+
+def test_a_table_of_more_images_is_another_one(tiny_mnist, tmp_path):
+    table = as_csv(tiny_mnist, [])
+    put(tmp_path, {"mnist_train.csv": table + b"\r\n" + table.splitlines()[0]})
+    with pytest.raises(DataUnavailable, match="36 numbers wanted, more came"):
+        load_mnist(tmp_path, mirrors=())
 
 
 def test_many_may_fetch_at_once(tiny_mnist, tmp_path, serve, capsys):

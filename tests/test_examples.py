@@ -263,6 +263,14 @@ def test_ctrl_c_while_modules_are_imported_is_silent(tmp_path, script):
     assert process.returncode == -signal.SIGINT
 
 
+def test_ctrl_c_is_silent_before_anything_is_imported_that_takes_time():
+    program = "import os, signal, sys, warnings; loaded = set(sys.modules); import console; "
+    program += "print(*sys.modules.keys() - loaded)"
+    python = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(python, cwd=ROOT / "examples", capture_output=True, text=True)
+    assert done.stdout == "console\n"
+
+
 def test_examples_do_without_standard_streams(checkpoint, tmp_path):
     """Closed by whoever starts them; files and pipes that are opened then get their numbers."""
     words = [sys.executable, ROOT / "examples/sample.py", checkpoint, "--steps", "2"]
@@ -829,6 +837,8 @@ def test_numbers_gone_bad_end_in_a_sentence_that_says_how_to_find_them(call, mon
     sentence = "step 2: the loss is nan. The checkpoint in runs/offline-digits is of step 0; .*"
     with pytest.raises(SystemExit, match=f"{sentence}--resume runs/offline-digits .*--detect-nan"):
         call("mnist.py", *TOY)
+    with pytest.raises(SystemExit, match="is of step 0$"):  # who has asked is not told to ask
+        call("mnist.py", *TOY, "--detect-nan")
 
 
 class Script:

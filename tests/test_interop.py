@@ -304,11 +304,13 @@ def test_what_says_nothing_about_the_network_is_passed_over(folder):
     assert load_diffusers(folder)[0].config == TINY
 
 
-def test_as_many_heads_everywhere_are_written_as_heads_of_one_size(rng, tmp_path):
-    config = UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), heads=4)
+@pytest.mark.parametrize("heads", [2, 4])
+def test_as_many_heads_everywhere_are_written_as_heads_of_one_size(rng, tmp_path, heads):
+    config = UNetConfig(image_size=8, base=8, multipliers=(1, 2), attention_at=(4,), heads=heads)
     unet = UNet(config)
     save_diffusers(tmp_path, unet, unet.layout.init(rng), LINEAR)
-    assert load_diffusers(tmp_path)[0].config == replace(config, heads=1, head_channels=4)
+    wanted = replace(config, heads=1, head_channels=16 // heads)
+    assert load_diffusers(tmp_path)[0].config == wanted
     change_config(tmp_path / "unet", remove=["attention_head_dim"])  # 8 then
     assert load_diffusers(tmp_path)[0].config.heads_of(16) == 2
 

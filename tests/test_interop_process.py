@@ -140,6 +140,7 @@ def test_of_zero_terminal_snr_nearly_nothing_is_left(tmp_path):
     assert np.isclose(root[1], before[0])  # the first stays, and all others are shifted and scaled
     wanted = (before - before[-1]) * before[0] / (before[0] - before[-1])
     assert np.allclose(root[1:-1], wanted[:-1], rtol=1e-9)
+    assert np.isclose(root[-1], wanted[-2] / 4, rtol=1e-6, atol=0)
 
 
 def test_a_run_survives_the_round_trip_with_its_process(tmp_path):

@@ -268,6 +268,7 @@ def test_a_fault_at_any_file_call_of_a_save_loses_nothing(run, tmp_path, code, f
     while not done:
         at += 1
         for name, saved in whole.items():
+            (run.folder / name).unlink(missing_ok=True)  # it may be a second name of another one
             (run.folder / name).write_bytes(saved)
         run.optimizer.step, run.saved_step = 2, 1
         with pytest.MonkeyPatch.context() as patch:

@@ -76,6 +76,9 @@ def test_learning_rate_rises_stays_or_falls():
 
 
 def test_ema_forgets_its_start_and_then_moves_slowly():
+    first = np.array([11.0])
+    update_ema(first, np.zeros(1), 1, 0.9999)
+    assert first[0] == pytest.approx(2)  # 2/11 of it after the first step
     ema = np.array([100.0])
     for step in range(1, 200):
         update_ema(ema, np.array([1.0]), step, 0.9999)

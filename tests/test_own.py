@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +32,25 @@ def halves(width=60, height=40):
     image = Image.new("RGB", (width, height), (255, 0, 0))
     ImageDraw.Draw(image).rectangle((width // 2, 0, width, height), (0, 0, 255))
     return image
+
+
+READ_ONE = """
+import re, sys, tinyddpm
+most = lambda: int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+before = most()
+tinyddpm.read_picture(sys.argv[1], 64)
+print((most() - before) * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells how much it was")
+@pytest.mark.parametrize("mode, most", [("RGB", 5), ("P", 6), ("I;16", 12), ("RGBA", 13)])
+def test_a_picture_takes_a_few_bytes_for_each_pixel(tmp_path, mode, most):
+    """Pillow needs 4; with what one can see through they are three pictures, not four."""
+    Image.new(mode, (3000, 3000)).save(path := tmp_path / "x.png")
+    program = [sys.executable, "-c", READ_ONE, path]
+    took = subprocess.run(program, capture_output=True, text=True, check=True).stdout
+    assert 3000 * 3000 <= int(took) < most * 3000 * 3000
 
 
 def gradient(dtype, top):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinyddpm import generator, module_for, random_generator, to_host
+from tinyddpm import generator, module_for, random_generator, randomness, to_host
 
 
 @pytest.fixture
@@ -96,3 +96,11 @@ def test_the_key_decides(xp):
         assert not np.isin(first, draw(*key)).any()
     rng = random_generator([1], xp)
     assert not np.isin(to_host(rng.random(20)), to_host(rng.random(20))).any()
+
+
+def test_each_call_of_a_generator_on_a_gpu_has_its_number(monkeypatch):
+    calls = []
+    monkeypatch.setattr(randomness, "_kernel", lambda *_: lambda key, call, *_: calls.append(call))
+    rng = randomness.DeviceGenerator((1, 2), np)
+    rng.random(3), rng.standard_normal(3), rng.integers(1, 7, 3)
+    assert calls == [0, 1, 2]

@@ -412,6 +412,18 @@ def test_guidance_extrapolates_from_the_null_label_in_one_call(rng):
     assert calls == [3, 6, 6]
 
 
+def test_guidance_leaves_a_learned_variance_to_the_label(rng):
+    x, t, label = rng.standard_normal((3, 5, 2)), np.array([5, 5, 5]), np.array([0, 1, 2])
+
+    def eps_model(x_t, t, label):
+        return np.concatenate([x_t, x_t + 1], -1) * (label[:, None, None] + 1)
+
+    asked, free = eps_model(x, t, label), eps_model(x, t, np.full(3, 7))
+    answer = guided(eps_model, label, null=7, weight=0.5)(x, t)
+    assert np.allclose(answer[..., :2], 1.5 * asked[..., :2] - 0.5 * free[..., :2])
+    assert np.array_equal(answer[..., 2:], asked[..., 2:])
+
+
 def test_a_share_of_the_times_is_guided(rng):
     schedule, x, label = Schedule.cosine(100), rng.standard_normal((2, 3)), np.array([0, 1])
     eps_model = lambda x_t, t, label: x_t * (label[:, None] + 1)  # noqa: E731

@@ -6,7 +6,7 @@ from conftest import random_theta, read_only
 from test_gradients import CASES, TINY_UNET
 
 from tinyddpm import Layout, Tape, UNet
-from tinyddpm.nn.layers import Conv3x3, GroupNorm, Linear
+from tinyddpm.nn.layers import Conv3x3, Dropout, GroupNorm, Linear
 
 
 @pytest.fixture(params=CASES)
@@ -158,3 +158,9 @@ def test_layout_addresses_are_views_without_gaps(layout):
     vector = np.zeros(layout.size)
     layout.params[1].of(vector)[...] = 1
     assert vector.sum() == 3 and vector[6:9].all()
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean(rng):
+    y = Dropout(0.2).forward(np.ones((300, 400)), Tape(np.zeros(0), rng=rng))
+    assert set(np.unique(y)) == {0, 1.25}
+    assert abs(y.mean() - 1) < 0.01

@@ -92,15 +92,15 @@ def test_what_is_no_tensor_is_refused_by_name(tmp_path):
     for value, sentence in (
         ({"epoch": 3}, "under 'epoch' it holds no tensor, but a thing of type int"),
         ({"model": {}}, "under 'model' it holds no tensor, but a thing of type dict"),
-        ({3: ()}, "under '3' it holds"),
+        ({3: ()}, "under 3 it holds"),
         ([1, 2], "no dictionary of tensors"),
-        ({"x" * 1000: 1}, "under 'xxx"),
+        ({"x" * 1000: 1}, "under 'xxx.*xxx' it holds no tensor, but a thing of type int"),
     ):
         for wrapped in (zipped, before_zip):
             path.write_bytes(wrapped(pickle.dumps(value, 2)))
             with pytest.raises(ValueError, match=sentence) as caught:
                 read_torch(path)
-            assert len(str(caught.value)) < 300
+            assert len(str(caught.value).replace(str(path), "")) < 300
 
 
 def test_files_that_are_none_of_pytorch_are_refused(tmp_path):

@@ -70,7 +70,7 @@ def test_convolution_equals_the_naive_loops(layout, rng):
         ({"groups": 3}, "16 channels cannot be split into 3 groups"),
         ({"heads": 5}, "and 5 heads"),
         ({"head_channels": 24}, "32 channels cannot be split into 8 groups and heads of 24"),
-        ({"head_channels": 8, "heads": 2}, "2 heads of 8 channels: set one of both"),
+        ({"head_channels": 8, "heads": 2}, "2 heads of 8 channels: set either"),
         ({"attention_up_at": (8,)}, r"attention at 8 pixels, but levels have \[28, 14, 7\]"),
         ({"attention_up_at": (0, 7)}, "attention at 0 pixels"),
         ({"downsample_padding": 2}, "downsample_padding of 2: use 0 or 1"),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .doors import brief
 from .safetensors import read_safetensors, write_safetensors
 
 FORMAT = "tinyddpm 3"
@@ -57,9 +58,7 @@ def load_checkpoint(path):
 
 
 def _damaged(path, reason):
-    return ValueError(
-        f"{path} is not a whole checkpoint ({reason}); use another copy or start anew"
-    )
+    return ValueError(f"{path} is not a whole checkpoint ({reason}): use a copy or start anew")
 
 
 def _digest(arrays, metadata):
@@ -87,4 +86,4 @@ def _read_npz(path):
         meta = {name: json.dumps(value) for name, value in facts["meta"].items()}
         return arrays, {**meta, "format": FORMAT if facts["format"] == 2 else ""}
     except Exception as error:  # zipfile, zlib, NumPy, json: a dozen ways to say "damaged"
-        raise _damaged(path, str(error)[:100]) from None
+        raise _damaged(path, brief(error)) from None

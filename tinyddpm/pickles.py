@@ -9,6 +9,8 @@ import re
 
 import numpy as np
 
+from .doors import brief
+
 MOST = 1_000_000  # instructions
 FRESH = {
     "NONE": lambda: None, "NEWTRUE": lambda: True, "NEWFALSE": lambda: False,
@@ -34,7 +36,7 @@ def read_pickle(content, makers, persistent=None):
             machine.do(operation.name, argument)
         (value,) = machine.stack
     except Exception as error:  # pickletools has a dozen ways to say "damaged"
-        raise ValueError(f"no sound pickle of arrays: {str(error)[:150]}") from None
+        raise ValueError(f"no sound pickle of arrays: {brief(error)}") from None
     return value
 
 
@@ -134,7 +136,7 @@ class PickledArray:
             array = np.frombuffer(content, dtype.of_numbers())
             return array.reshape(shape, order="F" if fortran else "C")
         except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"no sound array in the pickle: {str(error)[:150]}") from None
+            raise ValueError(f"no sound array in the pickle: {brief(error)}") from None
 
 
 class _PickledType:
@@ -150,7 +152,7 @@ class _PickledType:
 
     def of_numbers(self):
         if not re.fullmatch("[<>=|][biufc][0-9]{1,2}", self.order + self.code):
-            raise ValueError(f"{self.code[:20]!r} is no type of numbers")
+            raise ValueError(f"{self.code!r} is no type of numbers")
         return np.dtype(self.order + self.code)
 
 

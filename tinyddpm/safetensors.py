@@ -106,9 +106,7 @@ def _read_header(file):
     if size < 2:
         raise ValueError(f"{size + 8} bytes are too few for a header")
     if length > min(size, LONGEST_HEADER):
-        raise ValueError(
-            f"a header of {length:,} bytes, but {size:,} follow and {LONGEST_HEADER:,} may"
-        )
+        raise ValueError(f"a header of {length:,} bytes: {size:,} follow, {LONGEST_HEADER:,} may")
     text = file.read(length)
     if text[:1] != b"{" or text.rstrip(b" ")[-1:] != b"}":
         raise ValueError("its header is not from { to } with spaces behind")
@@ -143,7 +141,7 @@ def _read_arrays(file, header, size):
 
 def from_bfloat16(numbers):
     """The float32 numbers of which these, of uint16, are the upper halves."""
-    return (numbers.astype(np.uint32) << 16).view(np.float32)
+    return np.left_shift(numbers, 16, dtype=np.uint32).view(np.float32)
 
 
 def _check_entry(name, entry):

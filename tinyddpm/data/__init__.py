@@ -26,7 +26,5 @@ def load_dataset(name, folder=None, split="train", **source):
         )
     dataset = loaders[name](folder, split)
     if dataset.name != name:
-        raise ValueError(
-            f"{name} is wanted, but what is at hand is {dataset.name}: name another folder"
-        )
+        raise ValueError(f"{name} is wanted, but here is {dataset.name}: name another folder")
     return dataset

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from ..doors import brief
 from ..pickles import ARRAY_MAKERS, read_pickle
 from .batches import Dataset
 from .cache import data_folder, files_in, obtain
@@ -106,7 +107,7 @@ def _batch_files(folder, files, wanted):
         except Exception as error:  # it may lie in a zip archive, which fails in many ways
             path = files[name].path if name in files else folder / name
             raise DataUnavailable(
-                f"{path} is no batch file of CIFAR-10 ({str(error)[:150]}): replace it, or take "
+                f"{path} is no batch file of CIFAR-10 ({brief(error)}): replace it, or take "
                 "the batch files away to have the archive fetched"
             ) from None
     return contents
@@ -158,7 +159,7 @@ def _unpickled(content):
         raise ValueError(f"no images and labels are in it: {error}") from None
     if images.dtype != np.uint8 or images.shape != (len(labels), np.prod(SHAPE)):
         raise ValueError(f"there are {len(labels)} labels, images {images.shape} {images.dtype}")
-    return np.column_stack([np.frombuffer(labels, np.uint8), images]).tobytes()
+    return np.column_stack([np.frombuffer(labels, np.uint8), images]).reshape(-1)
 
 
 def _records(content):
@@ -171,6 +172,7 @@ def _has_sha256(content, digest):
 
 def _dataset(name, contents):
     """The Dataset in the batch files {name: content}."""
-    records = np.concatenate([_records(content) for content in contents.values()])
-    images = records[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1)  # channels last, as all here
-    return Dataset(name, np.ascontiguousarray(images), records[:, 0].astype(np.int64), LABELS)
+    records = [_records(content) for content in contents.values()]
+    images = [r[:, 1:].reshape(-1, *SHAPE).transpose(0, 2, 3, 1) for r in records]  # channels last
+    labels = np.concatenate([r[:, 0] for r in records]).astype(np.int64)
+    return Dataset(name, np.array(images).reshape(-1, *images[0].shape[1:]), labels, LABELS)

@@ -5,6 +5,7 @@ import threading
 import urllib.parse
 import urllib.request
 
+from ..doors import brief
 from ..progress import Progress
 
 PATIENCE = 6.0  # seconds for the first byte, over all mirrors, before a download is given up
@@ -30,7 +31,7 @@ def fetch(name, urls, size, parse):
                 content = _read(url, 2 * size, PATIENCE / len(urls), progress)
                 return content, parse(content)
             except Exception as error:  # of the network, or of a reader of damaged files
-                reason = f"{urllib.parse.urlsplit(url).netloc}: {str(error)[:150]}"
+                reason = f"{urllib.parse.urlsplit(url).netloc}: {brief(error)}"
     raise DataUnavailable(f"{name} could not be downloaded ({reason})")
 
 

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ..doors import brief
+
 
 class Unusable(ValueError):
     """A picture cannot be used; the message says why."""
@@ -29,7 +31,7 @@ def read_picture(path, size, background="white"):
         raise Unusable("empty, or no picture of a kind that is read here") from None
     except Exception as error:  # Pillow has a dozen ways to say "damaged"
         bomb = isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError))
-        raise Unusable(f"{'too large' if bomb else 'damaged'}: {str(error)[:150]}") from None
+        raise Unusable(f"{'too large' if bomb else 'damaged'}: {brief(error)}") from None
 
 
 def _square(image, size, background):
@@ -39,13 +41,15 @@ def _square(image, size, background):
     if min(image.size) < size:
         raise Unusable(f"too small: {image.width} × {image.height} pixels for {size} × {size}")
     image.draft(None, (size, size))  # a JPEG need not be unpacked in full
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode[0] in "IF":
-        numbers = np.asarray(image)
-        if image.mode == "F" or not 0 <= numbers.min() <= numbers.max() < 1 << 16:
+        low, high = image.getextrema()
+        if image.mode == "F" or not 0 <= low <= high < 1 << 16:
             raise Unusable("neither 8 nor 16 bits: nobody says which number is white")
-        image = Image.fromarray((numbers / 257 + 0.5).astype(np.uint8))
+        image = image.convert("I").point(lambda number: number / 257 + 0.5).convert("L")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
-    return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
+        seen, image = image.convert("RGBA"), Image.new("RGB", image.size, background)
+        image.paste(seen, mask=seen)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)

@@ -44,8 +44,8 @@ class _Tensor(NamedTuple):
 def read_torch(path):
     """The tensors {name: array} of a file in which torch.save wrote a dictionary of tensors.
 
-    The arrays are read-only; bfloat16 becomes float32. The memory needed is a few times the file's
-    size, whatever the file says.
+    The arrays are read-only; bfloat16 becomes float32. The memory needed is twice the file's
+    size, for bfloat16 four times, whatever the file says.
     Raises     OSError if it cannot be opened; ValueError that names the file and says what is wrong
                with it, or what it holds that is no tensor
     """
@@ -105,9 +105,7 @@ def _tensors(value):
     for name, tensor in value.items():
         if type(name) is not str or type(tensor) is not _Tensor:
             kind = type(tensor).__name__
-            raise ValueError(
-                f"under {str(name)[:60]!r} it holds no tensor, but a thing of type {kind}"
-            )
+            raise ValueError(f"under {name!r} it holds no tensor, but a thing of type {kind}")
     return value, {tensor.storage.key: tensor.storage for tensor in value.values()}
 
 

@@ -55,9 +55,7 @@ class UNetConfig:
                     f"and {f'heads of {size}' if size else heads}: choose numbers that divide it"
                 )
         if self.head_channels and self.heads > 1:
-            raise ValueError(
-                f"{self.heads} heads of {self.head_channels} channels: set one of both"
-            )
+            raise ValueError(f"{self.heads} heads of {self.head_channels} channels: set either")
 
     @property
     def image_shape(self):
