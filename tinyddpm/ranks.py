@@ -95,6 +95,7 @@ def over_ranks(main, always=False):
             code = getattr(error, "code", 130 if isinstance(error, KeyboardInterrupt) else 1)
             code = code if isinstance(code, int) else 1  # or a message, which comes before the end
             atexit.register(_team.comm.Abort, code)
+            atexit.register(time.sleep, 0.5)  # before it: launchers lose what was said last
         raise
     finally:
         if not _team.together:
