@@ -25,8 +25,8 @@ SMALL = Recipe(
         attention_at=(8,), groups=8, classes=10,
     ),
     TrainConfig(
-        steps=8000, batch=32, lr=2e-3, lr_end=0.02, warmup=200, ema_decay=0.999, flips=0.5,
-        every=1000, schedule="cosine", predicts="v", workers=cores(),
+        steps=8000, batch=32, optimizer="muon", lr=2e-3, lr_end=0.02, warmup=200, ema_decay=0.999,
+        flips=0.5, every=1000, schedule="cosine", predicts="v", times="middle", workers=cores(),
     ),
     "Expect colours and places that fit the label, and few things that one would recognise.",
 )  # fmt: skip
