@@ -20,18 +20,21 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from mistakes import ROOT, mutants_of
 
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.txt"
-PATIENCE = 1200  # seconds for the tests of one mistake; one that hangs is noticed, too
+HANGS = 150  # seconds after which a test hangs, which is noticed, too, where pytest can end it
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=no"]
+ENDING = ["-o", f"faulthandler_timeout={HANGS}", "-o", "faulthandler_exit_on_timeout=true"]
 
 
 def main():
@@ -53,7 +56,9 @@ def main():
     killed, made = Counter(), Counter()
     with ThreadPoolExecutor(arguments.jobs) as pool:
         tests = [witnesses(mutant, reach) for mutant in mutants]
-        for number, (mutant, by) in enumerate(zip(mutants, pool.map(fate, mutants, tests)), 1):
+        patience = [HANGS + 3 * sum(reach[test][0] for test in some) for some in tests]
+        fates = pool.map(fate, mutants, tests, patience)
+        for number, (mutant, by) in enumerate(zip(mutants, fates), 1):
             room = mutant.file.relative_to(ROOT).parent.as_posix()
             made[room] += 1
             killed[room] += bool(by)
@@ -107,7 +112,7 @@ def witnesses(mutant, reach):
     return sorted(tests, key=lambda test: reach[test][0])
 
 
-def fate(mutant, tests):
+def fate(mutant, tests, patience):
     """The test that notices a mutant, or "" if none does."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "project"
@@ -120,15 +125,25 @@ def fate(mutant, tests):
         environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
-                [*PYTEST, "-x", f"@{names}"], cwd=copy, env=environment,
-                capture_output=True, text=True, timeout=PATIENCE,
+                [*PYTEST, *ENDING, "-x", f"@{names}"], cwd=copy, env=environment,
+                capture_output=True, text=True, timeout=patience,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             return "too slow"
+        finally:
+            end_processes(folder)
     if done.returncode == 0:
         return ""
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
     return failed[1] if failed else "the tests could not begin"
+
+
+def end_processes(folder):
+    """End what tests have started and left: processes with the folder in their environment."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if os.fsencode(folder) in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 if __name__ == "__main__":
