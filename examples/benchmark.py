@@ -126,7 +126,9 @@ def main():
     try:
         for name in arguments.networks or ("ab" if arguments.device == "cpu" else "abc"):
             if arguments.profile:
-                profile(name, micro_batch_size(arguments.micro_batch, np), arguments.against)
+                shape = NETWORKS[name][0].image_shape
+                size = micro_batch_size(shape, arguments.micro_batch, np)
+                profile(name, size, arguments.against)
             else:
                 figures |= measure(name, arguments)
     finally:
@@ -202,7 +204,8 @@ def ours(pipe, name, device, workers, micro_batch):
     x0, t, eps, run.theta[:] = map(xp.asarray, arrays)
 
     def loss_and_gradient():
-        losses, grad, size = [], xp.zeros_like(run.theta), micro_batch_size(micro_batch, xp)
+        size = micro_batch_size(unet_config.image_shape, micro_batch, xp)
+        losses, grad = [], xp.zeros_like(run.theta)
         for i in range(0, batch, size):
             cut = slice(i, i + size)
             weight = xp.full(len(t[cut]), 1 / batch, grad.dtype)

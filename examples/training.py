@@ -70,7 +70,8 @@ def go(run, arguments, expect):
     except (OSError, WorkerDied) as error:
         sys.exit(f"error: {error}; the run is saved up to step {run.saved_step:,} in {run.folder}")
     except MemoryError:
-        size = min(micro_batch_size(run.config.micro_batch, run.xp), run.config.batch)
+        size = micro_batch_size(run.unet.config.image_shape, run.config.micro_batch, run.xp)
+        size = min(size, run.config.batch)
         if size == 1:
             sys.exit("error: out of memory with one image at a time: use a smaller network")
         arguments.micro_batch = size // 2

@@ -71,7 +71,7 @@ from evaluate import kept  # noqa: E402
 
 LONGEST = 300  # characters of a message, without the path in it
 ROOM = 3 << 19  # bytes: a U-Net of 182 arrays takes 0.34 million, a buffer of a file 1.06 million
-TABLES = 8 << 20  # instead, if it says how many steps a schedule has: 100,000 take 7.35 million
+TABLES = 12 << 20  # instead, if it says how many steps a schedule has: 100,000 take 11.2 million
 ODD = b'0 -1 7 255 65536 4294967295 99999999999999999999 1e400 NaN null true [] {} "x"'.split()
 GREY = np.arange(32 * 32, dtype=np.uint8).reshape(32, 32)
 

@@ -510,8 +510,7 @@ def gradient(run, theta, weight=1.0):
     """The loss and its gradient that the run's next step finds for these weights."""
     t, n = np.arange(1, CONFIG.batch + 1), CONFIG.batch
     with Workers(Denoiser(run.unet, run.schedule, run.config), run.theta) as workers:
-        cuts = workers.micro_batches(n, CONFIG.micro_batch)
-        parts = loop._micro_batches(run, t, np.full(n, weight / n), cuts)
+        parts = loop._micro_batches(run, workers, t, np.full(n, weight / n))
         losses, grad = workers.gradient(theta, parts)
     assert [len(part) for part in losses] == [2, 2, 2]
     return weight * np.concatenate(losses).mean(), grad

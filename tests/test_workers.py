@@ -93,10 +93,15 @@ def test_workers_are_two_processes_with_one_blas_thread_each(workers):
 
 
 @pytest.mark.parametrize(
-    "n, size, lengths", [(9, 2, [2] * 4 + [1]), (9, 16, [5, 4]), (1, 4, [1]), (0, 4, [])]
-)
-def test_images_are_cut_into_parts_for_all_workers(workers, n, size, lengths):
-    cuts = workers.micro_batches(n, size)
+    "n, side, size, lengths",
+    [
+        (9, 28, 2, [2] * 4 + [1]), (9, 28, 16, [5, 4]), (1, 28, 4, [1]), (0, 28, 4, []),
+        (33, 28, 0, [16, 16, 1]), (33, 32, 0, [16, 16, 1]), (130, 16, 0, [64, 64, 2]),
+        (9, 64, 0, [4, 4, 1]), (3, 96, 0, [1, 1, 1]), (3, 200, 0, [1, 1, 1]), (9, 64, 5, [5, 4]),
+    ],
+)  # fmt: skip
+def test_images_are_cut_into_parts_for_all_workers(workers, n, side, size, lengths):
+    cuts = workers.micro_batches(n, (side, side, 3), size)
     assert [len(range(n)[cut]) for cut in cuts] == lengths
     assert [i for cut in cuts for i in range(n)[cut]] == list(range(n))
 

@@ -125,16 +125,16 @@ class Workers:
     def map_batch(self, method, theta, size, *arrays):
         """job.method(theta, *arrays) (N, ...), in micro-batches of at most `size` images.
 
-        arrays     (N, ...) each, or None, which stays None
+        arrays     images (N, H, W, C), and more (N, ...) or None, which stays None
         Raises     as `map`
         """
-        slices = self.micro_batches(len(arrays[0]), size)
+        slices = self.micro_batches(len(arrays[0]), arrays[0].shape[1:], size)
         tasks = [[a if a is None else a[cut] for a in arrays] for cut in slices]
         return self.xp.concatenate(self.map(method, theta, tasks))
 
-    def micro_batches(self, n, size):
+    def micro_batches(self, n, shape, size):
         """Slices of n images: at most `micro_batch_size` each, and at most a worker's share."""
-        size = max(1, min(micro_batch_size(size, self.xp), -(-n // self.count)))
+        size = max(1, min(micro_batch_size(shape, size, self.xp), -(-n // self.count)))
         return [slice(i, i + size) for i in range(0, n, size)]
 
     def _spread(self, theta, tasks, *question):
@@ -191,6 +191,10 @@ def _sum_up(rows, share=slice(None)):
             rows[0][chunk] += row[chunk]
 
 
-def micro_batch_size(size, xp):
-    """`size`, or if it is 0 how many images suit: 16 for a CPU's cache, 256 for a GPU's cores."""
-    return size or (16 if xp is np else 256)
+def micro_batch_size(shape, size, xp):
+    """`size`, or if it is 0 how many images of a shape (H, W, C) suit, a power of two.
+
+    Of 32 × 32 pixels that is 16 for a CPU's cache, 256 for a GPU's cores; else as many pixels.
+    """
+    suit = (16 if xp is np else 256) * 32 * 32 // (shape[0] * shape[1])
+    return size or 1 << max(0, suit.bit_length() - 1)

@@ -18,7 +18,7 @@ class TrainConfig:
 
     steps: int = setting(800_000, "batches to learn from", COUNT)
     batch: int = setting(128, "images a step", COUNT)
-    micro_batch: int = setting(0, "most images at once; 0 for 16 on a CPU and 256 on a GPU", FROM_0)
+    micro_batch: int = setting(0, "most images at once; 0 for what suits their size", FROM_0)
     optimizer: str = setting("adam", "what makes steps of gradients", ("adam", "muon"))
     lr: float = setting(2e-4, "learning rate after the warm-up", ABOVE_0)
     lr_end: float = setting(1.0, "share of lr left at the end, down a cosine; 1 keeps it", SHARE)

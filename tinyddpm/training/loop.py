@@ -71,14 +71,13 @@ def train(run, detect_nan=False):
 
 def _seconds_per_step(run, workers):
     """About how many seconds a step takes: one micro-batch for each worker is tried."""
-    config = run.config
-    slices = workers.micro_batches(config.batch, config.micro_batch)
-    tasks = _micro_batches(run, *_draw_times(run), slices[: workers.count])
+    batch = _micro_batches(run, workers, *_draw_times(run))
+    tasks = batch[: workers.count]
     for _ in range(2):  # the first time, memory is new and slow
         began = time.perf_counter()
         _, grad = workers.gradient(run.theta, tasks)
         to_host(grad[:1])
-    return (time.perf_counter() - began) * len(slices) / len(tasks)
+    return (time.perf_counter() - began) * len(batch) / len(tasks)
 
 
 @together
@@ -89,8 +88,7 @@ def advance(run, workers):
     """
     config = run.config
     t, weight = _draw_times(run)
-    slices = workers.micro_batches(config.batch, config.micro_batch)
-    tasks = _micro_batches(run, t, weight, slices)
+    tasks = _micro_batches(run, workers, t, weight)
     losses, grad = workers.gradient(run.theta, tasks)
     losses = run.xp.concatenate(losses)
     length, loss = clip_by_norm(grad, config.clip), (weight * losses).sum()
@@ -135,11 +133,12 @@ def _draw_times(run):
     return t, xp.full(config.batch, 1 / config.batch, run.theta.dtype)
 
 
-def _micro_batches(run, t, weight, slices):
+def _micro_batches(run, workers, t, weight):
     """The batch of the next step, cut into micro-batches: the arguments of `gradient`."""
-    chosen = batch_indices(len(run.images), run.config.batch, run.step, run.config.seed)
+    config, shape = run.config, run.unet.config.image_shape
+    chosen = batch_indices(len(run.images), config.batch, run.step, config.seed)
     chosen, tasks = run.xp.asarray(chosen), []
-    for cut in slices:
+    for cut in workers.micro_batches(config.batch, shape, config.micro_batch):
         i = chosen[cut]
         label = run.labels[i] if run.unet.config.classes else None
         tasks.append((run.step, len(tasks), run.images[i], label, t[cut], weight[cut]))

@@ -3,14 +3,17 @@
 For all windows along one side of a block, B is one matrix, mostly zeros, that multiplies the image
 where it lies: this takes less time than cutting the windows out. The zeros around the image need no
 columns in it, and up-sampling x first only makes another matrix. See `winograd` for the maps.
-A small image is one block; a large one has several, so that the zeros in a matrix stay few.
+A small image is one block; a large one has several, so that the zeros in a matrix stay few. Blocks
+that are alike go together: for the maps they are images of their own.
 """
 
+import math
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from .memory import chunks, empty, scratch
 
@@ -24,6 +27,7 @@ POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
 LARGEST, EXACT = 8, 5  # the largest tiles in training, and where nothing but the answer counts
 KERNEL = 20  # mapping a kernel costs as much as mapping so many tiles
 SIDE = 20  # the most pixels along a block: with 36 the way there takes a sixth longer
+TILES = 8  # the most tiles along blocks that go together: more make the products no faster
 
 
 def tiles_of(h, w, m):
@@ -46,7 +50,7 @@ def kernel_from_points(G, dU):
 
 
 class Map:
-    """From images (N, H, W, C) to points (k across, k down, tiles, C) and back.
+    """From images (..., H, W, C) to points (k across, k down, tiles, C) and back.
 
     down       the matrix along a column of pixels, (k · tiles down, H)
     across     the matrix along a row, (k · tiles across, W)
@@ -60,10 +64,11 @@ class Map:
 
     def to_points(self, images, new):
         """The points of images, in an array that is new(shape, dtype)."""
-        n, h, _, c = images.shape
+        *lead, h, _, c = images.shape
+        n = math.prod(lead)
         points = new((self.k, self.k, n * self.tiles, c), images.dtype)
         rows = scratch("rows", (n, h, len(self.across), c), images.dtype)
-        np.matmul(self.across, images, out=rows)
+        np.matmul(self.across, images, out=rows.reshape(*lead, h, -1, c))
         np.matmul(self.down, self._by_column(rows), out=self._by_image(points, n))
         return points
 
@@ -72,11 +77,12 @@ class Map:
 
         `plus` (C,) is added to every pixel: it is one more row, that goes to all pixels.
         """
-        n, h, _, c = images.shape
+        *lead, h, _, c = images.shape
+        n = math.prod(lead)
         rows = scratch("rows", (n, h, len(self.across) + 1, c), images.dtype)
         np.matmul(self.down.T, self._by_image(points, n), out=self._by_column(rows[:, :, :-1]))
         rows[:, :, -1] = plus
-        np.matmul(self.across_and_one.T, rows, out=images)
+        np.matmul(self.across_and_one.T, rows.reshape(*lead, h, -1, c), out=images)
 
     def _by_column(self, rows):
         """A view (k, N, H, tiles across · C) of rows (N, H, k · tiles across, C)."""
@@ -88,19 +94,47 @@ class Map:
         return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
 
 
-class Block(NamedTuple):
-    """A part of the outputs, and what of the images it sees: places in y and x, and their maps."""
+class Places(NamedTuple):
+    """`count` places of `size` pixels along a side, one every `step` pixels."""
 
-    y: tuple  # slices of rows and columns
+    start: int
+    size: int
+    step: int
+    count: int
+
+
+class Blocks(NamedTuple):
+    """Parts of the outputs that are alike: where they lie, what they see of x, and their maps."""
+
+    y: tuple  # Places down and across
     x: tuple
     A: Map
     B: Map
 
+    @property
+    def tiles(self):
+        """The number of tiles in an image."""
+        return self.A.tiles * self.y[0].count * self.y[1].count
 
-def maps_for(y, copies, largest=LARGEST):
-    """G and the `Block`s of outputs or their gradients y (N, H, W, D), in tiles up to `largest`."""
+
+def at(images, down, across):
+    """A view (N, places down, places across, H, W, C) of images."""
+    first = images[:, down.start :, across.start :]
+    n, y, x, c = first.strides
+    shape = (len(first), down.count, across.count, down.size, across.size, first.shape[-1])
+    return as_strided(first, shape, (n, down.step * y, across.step * x, y, x, c))
+
+
+def add(there, own):
+    """there += own, for `there` from `at`: places may overlap with the next one (rule 2)."""
+    for i, j in product((0, 1), repeat=2):
+        there[:, i::2, j::2] += own[:, i::2, j::2]
+
+
+def maps_for(y, copies, exact=False):
+    """G and the `Blocks` of outputs or their gradients y (N, H, W, D)."""
     n, h, w, _ = y.shape
-    return maps(best_m(n, h, w, largest), h, w, copies, y.real.dtype)
+    return maps(best_m(n, h, w, EXACT if exact else LARGEST), h, w, copies, y.real.dtype)
 
 
 def best_m(n, h, w, largest=LARGEST):
@@ -115,11 +149,9 @@ def maps(m, h, w, copies, dtype):
     points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
     B, G, A = np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
     blocks = []
-    for (a_down, b_down), (a_across, b_across) in product(
-        *(list(zip(_along(side, A, m, 0, 1), _along(side, B, m, -1, copies))) for side in (h, w))
-    ):
-        (y, A_maps), (x, B_maps) = zip(a_down, a_across), zip(b_down, b_across)
-        blocks.append(Block(y, x, Map(m + 2, *A_maps, dtype), Map(m + 2, *B_maps, dtype)))
+    for down_and_across in product(*(_along(side, m, A, B, copies) for side in (h, w))):
+        y, A_maps, x, B_maps = zip(*down_and_across)
+        blocks.append(Blocks(y, x, Map(m + 2, *A_maps, dtype), Map(m + 2, *B_maps, dtype)))
     return G.astype(dtype), blocks
 
 
@@ -128,16 +160,26 @@ def _powers(points, n):
     return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
 
 
-def _along(side, matrix, m, first, copies):
-    """A matrix (k, size) at the pixel `first` and every m-th: a map along each block of a side.
+def _along(side, m, A, B, copies):
+    """The blocks along a side: [(Places in y, map, Places in x, map)]."""
+    tiles = -(-side // m)
+    size = -(-tiles // -(-tiles // (SIDE // m)))  # tiles of a block: about as many in each
+    blocks, found = [], []
+    for begins in np.split(m * np.arange(tiles), range(size, tiles, size)):
+        blocks.append((*_block(begins, A, side, 1), *_block(begins - 1, B, side, copies)))
+    for _maps, alike in groupby(blocks, lambda block: [map.tolist() for map in block[1::2]]):
+        alike = list(alike)
+        for cut in chunks(len(alike), size, TILES):
+            y, A_map, x, B_map = alike[cut.start]
+            step, count = size * m, cut.stop - cut.start
+            in_y = Places(y, A_map.shape[1], step, count)
+            in_x = Places(x, B_map.shape[1], step // copies, count)
+            found.append((in_y, A_map, in_x, B_map))
+    return found
 
-    Returns    for each block the slice of the pixels that its tiles see, and the map
-               (k · tiles, pixels)
-    """
-    begins, parts = np.arange(first, first + side, m), []
-    for cut in chunks(len(begins), m, SIDE):
-        pixel = (begins[cut, None] + np.arange(matrix.shape[1])) // copies  # (tiles, size)
-        seen = slice(max(0, pixel.min()), min(side // copies, pixel.max() + 1))
-        taken = pixel[:, :, None] == np.arange(side // copies)[seen]
-        parts.append((seen, np.concatenate(np.tensordot(matrix, taken, axes=(1, 1)))))
-    return parts
+
+def _block(begins, matrix, side, copies):
+    """A matrix (k, size) at the pixels `begins`: the first pixel of x that counts, and the map."""
+    pixel = (begins[:, None] + np.arange(matrix.shape[1])) // copies  # (tiles, size)
+    seen = np.arange(max(0, pixel.min()), min(side // copies, pixel.max() + 1))
+    return seen[0], np.concatenate(np.tensordot(matrix, pixel[:, :, None] == seen, axes=(1, 1)))

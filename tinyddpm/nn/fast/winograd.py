@@ -23,7 +23,7 @@ import numpy as np
 
 from .. import conv, pairs
 from .arithmetic import sum_rows
-from .maps import EXACT, LARGEST, kernel_from_points, kernel_to_points, maps_for, tiles_of
+from .maps import add, at, kernel_from_points, kernel_to_points, maps_for, tiles_of
 from .memory import chunks, empty, scratch
 
 CHUNK = 1 << 20  # bytes of V that are worked on at once
@@ -78,13 +78,13 @@ def forward(conv, x, tape, copies=1):
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
-    G, blocks = maps_for(y, copies, EXACT if tape.grad is None else LARGEST)
+    G, blocks = maps_for(y, copies, exact=tape.grad is None)
     U, kept = kernel_to_points(G, W), []
     new = partial(scratch, "V") if tape.grad is None else empty
-    for cut, block in product(_chunks(x, blocks[0].B, U), blocks):
-        V = block.B.to_points(x[(cut, *block.x)], new)
+    for cut, block in product(_chunks(x, blocks, U), blocks):
+        V = block.B.to_points(at(x[cut], *block.x), new)
         M = np.matmul(V, U, out=scratch("M", (*V.shape[:3], len(b)), x.dtype))
-        block.A.from_points(M, y[(cut, *block.y)], plus=b)
+        block.A.from_points(M, at(y[cut], *block.y), plus=b)
         kept.append((cut, block, V))
     tape.push(conv, (x.shape, kept))
     return y
@@ -102,21 +102,20 @@ def backward(conv, dy, tape, copies=1):
         dx[...] = 0
     while kept:
         cut, block, V = kept.pop()
-        dM = block.A.to_points(dy[(cut, *block.y)], partial(scratch, "M"))
+        dM = block.A.to_points(at(dy[cut], *block.y), partial(scratch, "M"))
         dU = np.matmul(V.mT, dM, out=scratch("U", (*V.shape[:2], *W.shape[2:]), dy.dtype))
         dW += kernel_from_points(G, dU)
         dV = np.matmul(dM, U_T, out=scratch("V", V.shape, dy.dtype))
-        part = dx[(cut, *block.x)]
-        if len(blocks) == 1:
-            block.B.from_points(dV, part)
-        else:  # neighbours see the same pixels (rule 2)
-            own = scratch("dx", part.shape, dy.dtype)
-            block.B.from_points(dV, own)
-            part += own
+        part = at(dx[cut], *block.x)
+        own = part if len(blocks) == 1 else scratch("dx", part.shape, dy.dtype)
+        block.B.from_points(dV, own)
+        if own is not part:  # neighbours see the same pixels
+            add(part, own)
     return dx
 
 
-def _chunks(x, B, U):
-    """Slices of images x, at least one each, V of a block below CHUNK, or half of U if more."""
-    size = B.k**2 * B.tiles * max(U.shape[2:]) * x.itemsize
+def _chunks(x, blocks, U):
+    """Slices of images x, at least one each, V of blocks below CHUNK, or half of U if more."""
+    tiles = max(block.tiles for block in blocks)
+    size = tiles * len(U) ** 2 * max(U.shape[2:]) * x.itemsize
     return chunks(len(x), size, max(CHUNK, U.nbytes // 2))
