@@ -286,6 +286,48 @@ def test_words_of_a_plot_stand_around_its_curves(name, pen, rng):
     assert titles == 1
 
 
+@pytest.mark.parametrize("config", [UNetConfig(blocks=1), UNetConfig.ddpm_cifar10()])
+def test_lines_of_a_diagram_go_from_box_to_box(config, pen):
+    boxes, picture = list(unet_boxes(config)), unet_diagram(config)
+    drawn = [call.args[0] for call in pen.rectangle.call_args_list]
+    drawn, legend = drawn[: len(boxes)], drawn[len(boxes) :]
+    tops, lowest = sorted({y0 for _, y0, _, _ in drawn}), max(y1 for _, _, _, y1 in drawn)
+    assert [tops.index(y0) for _, y0, _, _ in drawn] == [box.level for box in boxes]
+    assert 0 < drawn[0][0] and drawn[-1][2] < picture.width and len(legend) == 3
+    assert all(lowest < y0 and y1 < picture.height for _, y0, _, y1 in legend)
+
+    texts = [call.args[:2] for call in pen.text.call_args_list]
+    sizes = [text for text in texts if " x " in text[1]]
+    assert [text for _, text in sizes] == [f"{size} x {size}" for size in config.sizes]
+    for ((x, y), _), top in zip(sizes, tops):
+        assert x < drawn[0][0] and y == top + (drawn[0][3] - drawn[0][1]) / 2
+
+    lines = [np.reshape(call.args[0], (-1, 2)) for call in pen.line.call_args_list][:-1]
+    assert all(((line[1:] == line[:-1]).any(axis=1)).all() for line in lines)  # no slant
+    heads = [np.reshape(call.args[0], (3, 2)) for call in pen.polygon.call_args_list]
+    for line, (tip, one, other) in zip(lines, heads, strict=True):
+        back = tip - (one + other) / 2  # the head is as wide on both sides of its line
+        assert (tip == line[-1]).all() and back @ (one - other) == 0 and back.sum() > 0
+        assert back @ (line[-1] - line[-2]) > 0 and (one != other).any()
+    ways, skips = lines[: len(boxes) - 1], lines[len(boxes) - 1 :]
+    for way, (_, y0, x1, y1), (x2, y2, _, y3) in zip(ways, drawn, drawn[1:]):
+        assert x1 < way[1][0] < x2  # side by side
+        assert way[0].tolist() == [x1, (y0 + y1) / 2] and way[-1].tolist() == [x2, (y2 + y3) / 2]
+    roofs = {}
+    for line, (_, sender, receiver) in zip(skips, skips_of(boxes), strict=True):
+        for end, (x0, y0, x1, _) in zip(line[[0, -1]], (drawn[sender], drawn[receiver])):
+            assert end.tolist() == [(x0 + x1) / 2, y0]
+        above = [y for y in [0, *(y + drawn[0][3] - drawn[0][1] for y in tops)] if y < line[0][1]]
+        assert max(above) < line[1][1] < line[0][1]  # over boxes of its level, under those above
+        roofs.setdefault(line[0][1], []).append((line[1][0], line[2][0], line[1][1]))
+    for level in roofs.values():  # from the innermost to the outermost, each over the one before
+        assert all(a[0] > b[0] and a[1] < b[1] and a[2] > b[2] for a, b in zip(level, level[1:]))
+
+    dots = [np.reshape(call.args[0], (2, 2)).mean(axis=0) for call in pen.ellipse.call_args_list]
+    places = [place for place, box in zip(drawn, boxes) if box.kind != "conv"]
+    assert [list(dot) for dot in dots[:-1]] == [[(x + z) / 2, y] for x, _, z, y in places]
+
+
 def test_words_above_a_grid_stand_over_the_middle_of_their_columns(pen, rng):
     images = rng.uniform(-1, 1, (3, 8, 8, 1))
     sheet, grid = labelled_grid([("a row", images)], head=["a", "b", "c"]), image_grid(images, 3)
