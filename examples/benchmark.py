@@ -12,6 +12,8 @@
     a    28 x 28 x 1, base 32, multipliers 1 2 2, attention at 14 x 14; batches of 128
     b    32 x 32 x 3, base 64, multipliers 1 2 2 2, attention at 16 x 16; batches of 16
     c    32 x 32 x 3, the network of Ho et al. 2020 for CIFAR-10, no dropout; batches of 128
+    16, 32, 64, 128      so many pixels a side, 3 colours, base 32, multipliers 1 2 2, attention
+                         in the middle only; batches of 65,536 pixels
 
 A training step is forward, backward, clipping, Adam and the moving average; sampling is forward
 alone. Speeds are medians over rounds. With --against, tinyddpm and PyTorch, in both of its memory
@@ -86,6 +88,9 @@ NETWORKS = {  # the U-Net, images a batch
     "b": (UNetConfig(image_size=32, image_channels=3, base=64, multipliers=(1, 2, 2, 2), blocks=2,
                      attention_at=(16,)), 16),
     "c": (replace(UNetConfig.ddpm_cifar10(), dropout=0.0), 128),
+    **{str(side): (UNetConfig(image_size=side, image_channels=3, base=32, multipliers=(1, 2, 2),
+                              blocks=2, attention_at=()), 65_536 // side**2)
+       for side in (16, 32, 64, 128)},
 }
 # fmt: on
 LAYERS = (AddToPixels, Attention, Concat, Conv3x3, Embedding, GroupNorm, Linear, NormSiLU, SiLU)

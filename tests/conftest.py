@@ -28,6 +28,14 @@ def on_the_cpu(request, monkeypatch):
 
 
 @pytest.fixture
+def hangup():
+    """SIGHUP is not ignored, as it is under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def rng():
     return np.random.default_rng(2020)
 

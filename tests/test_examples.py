@@ -140,7 +140,7 @@ def test_the_size_decides_what_the_flags_start_from(tmp_path):
     [("INT", 130, 0), ("INT", 130, 0.1), ("INT", 130, 2), ("TERM", 143, 1), ("HUP", 129, 1)],
 )
 def test_a_signal_to_stop_saves_prints_how_to_go_on_and_sets_the_exit_code(
-    tmp_path, name, code, delay
+    tmp_path, name, code, delay, hangup
 ):
     """As a terminal sends it: to the example and its workers alike, while they start or work."""
     long = ["--steps", "100000", *TOY[2:], "--every", "100000", "--out", "my runs"]

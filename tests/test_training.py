@@ -301,7 +301,7 @@ def test_a_run_says_how_long_it_will_take(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_other_signals_save_like_ctrl_c(tmp_path, monkeypatch, name):
+def test_other_signals_save_like_ctrl_c(tmp_path, monkeypatch, name, hangup):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     stop_at(monkeypatch, 3, number)
