@@ -57,7 +57,11 @@ def run(folder, script, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PI
 
 
 def finish(process, code=0):
-    out, err = process.communicate(timeout=120)
+    try:
+        out, err = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # and its workers
+        raise
     assert process.returncode == code, err
     assert "Traceback" not in err
     return out, err
