@@ -143,7 +143,8 @@ def introduce(run):
     """Say what is going to happen."""
     config = run.config
     address = (run.folder / "index.html").resolve().as_uri()
-    cores, ranks = f", {config.workers} workers" if config.device == "cpu" else "", which_rank()[1]
+    crew = "1 worker" if config.workers == 1 else f"{config.workers} workers"
+    cores, ranks = f", {crew}" if config.device == "cpu" else "", which_rank()[1]
     if ranks > 1:
         cores += f" on each of {ranks} ranks"
     print(
