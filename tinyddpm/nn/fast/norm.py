@@ -51,17 +51,17 @@ def forward(norm, x, tape, silu=False):
     mean_of, y = _group_means(x, norm.groups), empty(images.shape, images.dtype)
     mean, r = np.empty((2, len(x), x.shape[-1]), y.dtype)
     for cut in chunks(len(x), images[0].nbytes, CHUNK):
-        chunk, h = images[cut], y[cut]
+        chunk, out = images[cut], y[cut]
         mean[cut] = mean_of(_sums(chunk, x))
-        centred = np.subtract(chunk, tiled(mean[cut], chunk), out=_scratch(chunk))
-        squares = np.multiply(centred, centred, out=h)
+        h = np.subtract(chunk, tiled(mean[cut], chunk), out=_scratch(chunk))
+        squares = np.multiply(h, h, out=out)
         r[cut] = (mean_of(_sums(squares, x)) + norm.tiny) ** -0.5
-        centred *= tiled(gain * r[cut], chunk)
-        np.add(centred, tiled(bias, chunk), out=centred if silu else h)
+        h *= tiled(gain * r[cut], chunk)
+        np.add(h, tiled(bias, chunk), out=h if silu else out)
         if silu:
-            np.tanh(centred, out=h)
-            h += 1
-            h *= centred
+            np.tanh(h, out=out)
+            out += 1
+            out *= h
     tape.push(norm, (images, mean, r))
     return y.reshape(x.shape)
 
