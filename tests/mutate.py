@@ -134,8 +134,9 @@ def fate(mutant, tests, patience):
             end_processes(folder)
     if done.returncode == 0:
         return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
-    return failed[1] if failed else "the tests could not begin"
+    if failed := re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE):
+        return failed[1]
+    return "a test that hangs" if "Timeout" in done.stderr else "the tests could not begin"
 
 
 def end_processes(folder):
