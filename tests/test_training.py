@@ -654,6 +654,15 @@ def test_the_last_samples_are_those_of_the_last_step(tmp_path, monkeypatch):
     assert saved["stripes-denoising.png"].getcolors(1 << 20)
 
 
+@pytest.mark.parametrize("T, times", [(50, [5, 10, 19, 28, 38]), (2, [1, 1, 1, 1, 2])])
+def test_the_picture_of_the_forward_process_goes_through_all_of_it(tmp_path, monkeypatch, T, times):
+    run, q_sample = start(tmp_path / "run", T=T), Mock(wraps=gallery.q_sample)
+    monkeypatch.setattr(gallery, "q_sample", q_sample)
+    with Workers(Denoiser(run.unet, run.schedule, run.config), run.theta) as workers:
+        gallery._forward_process(run, workers)
+    assert [call.args[1].tolist() for call in q_sample.call_args_list] == [times] * 3
+
+
 def test_a_loss_that_learns_variances_wants_a_network_that_has_them(tmp_path):
     for unet, loss in ((UNET, "vlb"), (replace(UNET, outputs=2), "simple")):
         with pytest.raises(ValueError, match=f"loss '{loss}' of a U-Net with outputs="):
