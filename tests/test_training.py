@@ -656,7 +656,7 @@ def test_the_last_samples_are_those_of_the_last_step(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("T, times", [(50, [5, 10, 19, 28, 38]), (2, [1, 1, 1, 1, 2])])
 def test_the_picture_of_the_forward_process_goes_through_all_of_it(tmp_path, monkeypatch, T, times):
-    run, q_sample = start(tmp_path / "run", T=T), Mock(wraps=gallery.q_sample)
+    run, q_sample = start(tmp_path / "run", T=T, schedule="cosine"), Mock(wraps=gallery.q_sample)
     monkeypatch.setattr(gallery, "q_sample", q_sample)
     with Workers(Denoiser(run.unet, run.schedule, run.config), run.theta) as workers:
         gallery._forward_process(run, workers)
