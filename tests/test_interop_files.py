@@ -128,7 +128,8 @@ def test_parts_are_put_together_by_their_index(folder, kind):
     (folder / f"part-1.{kind}").unlink()
     with pytest.raises(FileNotFoundError, match="part-1"):
         load_diffusers(folder)
-    for wrong in ({}, {"weight_map": []}, {"weight_map": {"a": "../part-0.bin"}}):
+    names = "../part-0.bin", "part\x7f.bin", "p" * 200
+    for wrong in ({}, {"weight_map": []}, *({"weight_map": {"a": name}} for name in names)):
         index.write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match="weight_map should name files beside it"):
             load_diffusers(folder)

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tinyddpm import Schedule, Step, UNet, UNetConfig, unet_diagram
 from tinyddpm import progress as progress_module
 from tinyddpm.evaluation.spectrum import Spectrum
-from tinyddpm.pictures import diagram, gallery
+from tinyddpm.pictures import diagram, gallery, plots
 from tinyddpm.pictures.diagram import skips_of, unet_boxes
 from tinyddpm.pictures.grids import image_grid, labelled_grid, save_gif, save_picture, to_bytes
 from tinyddpm.pictures.plots import (
@@ -269,6 +269,8 @@ def test_words_of_a_plot_stand_around_its_curves(name, pen, rng):
         f = np.linspace(0, 0.5, 15)
         picture = spectrum(*(Spectrum(f, 1 + rng.random(15)) for _ in range(2)), "a title")
     lines = [call.args[0] for call in pen.line.call_args_list if "width" in call.kwargs]
+    dots = [len(call.args[0]) for call in pen.point.call_args_list]
+    assert dots == ([300] if name == "loss" else [])  # one for each step
     x, y = np.concatenate(lines).T
     borders = [call.args[0] for call in pen.line.call_args_list if "width" not in call.kwargs]
     left, right, top = borders[0][0], borders[0][2], 34
@@ -326,6 +328,11 @@ def test_lines_of_a_diagram_go_from_box_to_box(config, pen):
     dots = [np.reshape(call.args[0], (2, 2)).mean(axis=0) for call in pen.ellipse.call_args_list]
     places = [place for place, box in zip(drawn, boxes) if box.kind != "conv"]
     assert [list(dot) for dot in dots[:-1]] == [[(x + z) / 2, y] for x, _, z, y in places]
+
+
+def test_a_logarithmic_scale_has_powers_of_ten_and_of_few_decades_more():
+    assert plots._powers(0.9, 25) == [1, 2, 5, 10, 20]
+    assert len(plots._powers(1, 1e4)) == 13 and len(plots._powers(1, 1e5)) == 6
 
 
 def test_words_above_a_grid_stand_over_the_middle_of_their_columns(pen, rng):

@@ -130,7 +130,7 @@ def _parts(index):
     """The names of the files that an index of weights speaks of."""
     places = read_settings(index).get("weight_map")
     names = sorted(set(map(str, places.values()))) if type(places) is dict else []
-    if not names or any(Path(name).name != name for name in names):
+    if not names or any(Path(name).name != name or brief(name) != name for name in names):
         raise ValueError(f"{index}: its weight_map should name files beside it")
     return names
 

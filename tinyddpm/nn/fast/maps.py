@@ -18,40 +18,45 @@ from numpy.lib.stride_tricks import as_strided
 from .memory import chunks, empty, scratch
 
 POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
-    4: (2 / 3, 3 / 2),  # errors in float32, as a share of y, with 64 channels: 1e-6
-    5: (1 / 3, 4 / 5, 9 / 5),  # 2e-6
-    6: (1 / 2, 1, 2),  # 3e-6
-    7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),  # 8e-6
-    8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),  # 2e-5; of the plain convolution 3e-7
+    4: (2 / 3, 3 / 2),
+    5: (1 / 3, 4 / 5, 9 / 5),
+    6: (1 / 2, 1, 2),
+    7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),
+    8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),
 }
-LARGEST, EXACT = 8, 5  # the largest tiles in training, and where nothing but the answer counts
-KERNEL = 20  # mapping a kernel costs as much as mapping so many tiles
+ERRORS = {4: 1e-6, 5: 2e-6, 6: 3e-6, 7: 8e-6, 8: 2e-5}  # of m×m tiles in float32, as a share of y,
+# with 64 channels, where the plain convolution has 3e-7; of other tiles the root of both's product
+EXACT = 4.2e-6  # the largest where nothing but the answer counts: a whole network keeps to 1e-5
+KERNEL = 10  # mapping a kernel costs as much as mapping so many tiles
 SIDE = 20  # the most pixels along a block: with 36 the way there takes a sixth longer
 TILES = 8  # the most tiles along blocks that go together: more make the products no faster
 
 
 def tiles_of(h, w, m):
-    """How many tiles of m×m cover (h, w)."""
-    return -(-h // m) * -(-w // m)
+    """How many tiles, m = (down, across), cover (h, w)."""
+    return -(-h // m[0]) * -(-w // m[1])
 
 
 def kernel_to_points(G, W):
-    """U (k, k, C, D) of W (3, 3, C, D)."""
-    U = empty((len(G), len(G), *W.shape[2:]), np.result_type(G, W))
-    rows = np.matmul(G, W.reshape(3, 3, -1)).swapaxes(0, 1)
-    np.matmul(G, rows, out=U.reshape(*U.shape[:2], -1))
+    """U (k across, k down, C, D) of W (3, 3, C, D); G are the matrices down and across."""
+    down, across = G
+    U = empty((len(across), len(down), *W.shape[2:]), np.result_type(down, W))
+    rows = np.matmul(across, W.reshape(3, 3, -1)).swapaxes(0, 1)
+    np.matmul(down, rows, out=U.reshape(*U.shape[:2], -1))
     return U
 
 
 def kernel_from_points(G, dU):
-    """The transpose: dW (3, 3, C, D) of dU (k, k, C, D)."""
-    rows = np.matmul(G.T, dU.reshape(*dU.shape[:2], -1)).swapaxes(0, 1)
-    return np.matmul(G.T, rows).reshape(3, 3, *dU.shape[2:])
+    """The transpose: dW (3, 3, C, D) of dU (k across, k down, C, D)."""
+    down, across = G
+    rows = np.matmul(down.T, dU.reshape(*dU.shape[:2], -1)).swapaxes(0, 1)
+    return np.matmul(across.T, rows).reshape(3, 3, *dU.shape[2:])
 
 
 class Map:
     """From images (..., H, W, C) to points (k across, k down, tiles, C) and back.
 
+    k          (down, across)
     down       the matrix along a column of pixels, (k · tiles down, H)
     across     the matrix along a row, (k · tiles across, W)
     Tiles      are in the order row of tiles, image, tile of the row
@@ -60,13 +65,13 @@ class Map:
     def __init__(self, k, down, across, dtype):
         self.k, self.down, self.across = k, down.astype(dtype), across.astype(dtype)
         self.across_and_one = np.vstack([self.across, np.ones_like(self.across[:1])])
-        self.tiles = len(down) // k * (len(across) // k)  # of one image
+        self.tiles = len(down) // k[0] * (len(across) // k[1])  # of one image
 
     def to_points(self, images, new):
         """The points of images, in an array that is new(shape, dtype)."""
         *lead, h, _, c = images.shape
         n = math.prod(lead)
-        points = new((self.k, self.k, n * self.tiles, c), images.dtype)
+        points = new((*self.k[::-1], n * self.tiles, c), images.dtype)
         rows = scratch("rows", (n, h, len(self.across), c), images.dtype)
         np.matmul(self.across, images, out=rows.reshape(*lead, h, -1, c))
         np.matmul(self.down, self._by_column(rows), out=self._by_image(points, n))
@@ -87,11 +92,11 @@ class Map:
     def _by_column(self, rows):
         """A view (k, N, H, tiles across · C) of rows (N, H, k · tiles across, C)."""
         n, h, _, _ = rows.shape
-        return rows.reshape(n, h, self.k, -1).transpose(2, 0, 1, 3)
+        return rows.reshape(n, h, self.k[1], -1).transpose(2, 0, 1, 3)
 
     def _by_image(self, points, n):
         """A view (k, N, k · tiles down, tiles across · C)."""
-        return points.reshape(self.k, len(self.down), n, -1).swapaxes(1, 2)
+        return points.reshape(self.k[1], len(self.down), n, -1).swapaxes(1, 2)
 
 
 class Places(NamedTuple):
@@ -132,27 +137,37 @@ def add(there, own):
 
 
 def maps_for(y, copies, exact=False):
-    """G and the `Blocks` of outputs or their gradients y (N, H, W, D)."""
+    """Both G and the `Blocks` of outputs or their gradients y (N, H, W, D)."""
     n, h, w, _ = y.shape
-    return maps(best_m(n, h, w, EXACT if exact else LARGEST), h, w, copies, y.real.dtype)
+    return maps(best_m(n, h, w, exact), h, w, copies, y.real.dtype)
 
 
-def best_m(n, h, w, largest=LARGEST):
-    """The size of tiles, up to `largest`, that makes the least work for outputs (n, h, w)."""
-    sizes = [m for m in POINTS if m <= largest]
-    return min(sizes, key=lambda m: (m + 2) ** 2 * (n * tiles_of(h, w, m) + KERNEL))
+@lru_cache
+def best_m(n, h, w, exact=False):
+    """The tiles, m = (down, across), that make the least work for outputs (n, h, w)."""
+    sizes = [m for m in product(POINTS, repeat=2) if not exact or error(m) <= EXACT]
+    return min(sizes, key=lambda m: (m[0] + 2) * (m[1] + 2) * (n * tiles_of(h, w, m) + KERNEL))
+
+
+def error(m):
+    """About the rounding error with tiles m = (down, across); see ERRORS."""
+    return math.sqrt(ERRORS[m[0]] * ERRORS[m[1]])
 
 
 @lru_cache
 def maps(m, h, w, copies, dtype):
-    """G and the blocks for outputs (h, w) in tiles of m×m."""
-    points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
-    B, G, A = np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
-    blocks = []
-    for down_and_across in product(*(_along(side, m, A, B, copies) for side in (h, w))):
+    """Both G and the blocks for outputs (h, w) in tiles m = (down, across)."""
+    k, blocks = (m[0] + 2, m[1] + 2), []
+    for down_and_across in product(_along(h, m[0], copies), _along(w, m[1], copies)):
         y, A_maps, x, B_maps = zip(*down_and_across)
-        blocks.append(Blocks(y, x, Map(m + 2, *A_maps, dtype), Map(m + 2, *B_maps, dtype)))
-    return G.astype(dtype), blocks
+        blocks.append(Blocks(y, x, Map(k, *A_maps, dtype), Map(k, *B_maps, dtype)))
+    return tuple(_matrices(one)[1].astype(dtype) for one in m), blocks
+
+
+def _matrices(m):
+    """B, G and A for tiles of m outputs; see `winograd`."""
+    points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
+    return np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
 
 
 def _powers(points, n):
@@ -160,9 +175,9 @@ def _powers(points, n):
     return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
 
 
-def _along(side, m, A, B, copies):
+def _along(side, m, copies):
     """The blocks along a side: [(Places in y, map, Places in x, map)]."""
-    tiles = -(-side // m)
+    (B, _, A), tiles = _matrices(m), -(-side // m)
     size = -(-tiles // -(-tiles // (SIDE // m)))  # tiles of a block: about as many in each
     blocks, found = [], []
     for begins in np.split(m * np.arange(tiles), range(size, tiles, size)):

@@ -9,7 +9,8 @@ of b. Along both axes, from pixels to k×k points and back:
     V = B x Bᵀ      U = G W Gᵀ      y = Aᵀ (Σ_channels V U) A
     B = P_k⁻ᵀ (k, k)      G = P_3 (k, 3)      A = P_m (k, m)         (Lavin & Gray write Bᵀ for B)
 
-With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Backward goes
+With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Tiles need not
+be square: then m and k are one number down and another across. Backward goes
 through the transposes of the same maps, in the opposite order (rules 4 and 5), and finds V on the
 tape: to make it again from x takes longer than to fetch it.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on the points:
@@ -67,7 +68,7 @@ def pays(x, W, stride=1, copies=1):
     n, h, w = len(x), copies * x.shape[1], copies * x.shape[2]
     if stride > 1 or not isinstance(x, np.ndarray):
         return False
-    return W.shape[2] >= 8 and n * tiles_of(h, w, 4) >= 16
+    return W.shape[2] >= 8 and n * tiles_of(h, w, (4, 4)) >= 16
 
 
 def forward(conv, x, tape, copies=1):
@@ -117,5 +118,5 @@ def backward(conv, dy, tape, copies=1):
 def _chunks(x, blocks, U):
     """Slices of images x, at least one each, V of blocks below CHUNK, or half of U if more."""
     tiles = max(block.tiles for block in blocks)
-    size = tiles * len(U) ** 2 * max(U.shape[2:]) * x.itemsize
+    size = tiles * U[..., 0, 0].size * max(U.shape[2:]) * x.itemsize
     return chunks(len(x), size, max(CHUNK, U.nbytes // 2))
