@@ -10,9 +10,9 @@ of b. Along both axes, from pixels to k×k points and back:
     B = P_k⁻ᵀ (k, k)      G = P_3 (k, 3)      A = P_m (k, m)         (Lavin & Gray write Bᵀ for B)
 
 With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Tiles need not
-be square: then m and k are one number down and another across. Backward goes
-through the transposes of the same maps, in the opposite order (rules 4 and 5), and finds V on the
-tape: to make it again from x takes longer than to fetch it.
+be square: m and k are then one number down and another across. Backward goes through the transposes
+of the same maps, in the opposite order (rules 4 and 5), and finds V on the tape: to make it again
+from x takes longer than to fetch it.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on the points:
            Barabasz et al. 2018, arXiv:1803.10986; ours, in `maps`, come from trying fractions
 """
