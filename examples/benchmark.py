@@ -201,11 +201,13 @@ def ours(pipe, name, device, workers, micro_batch):
     from benchmark import Measured  # so that workers can import it: they know no main program
 
     unet_config, batch = NETWORKS[name]
+    arrays = problem(name)
     data = Dataset("noise", np.zeros((batch, *unet_config.image_shape), np.uint8), np.zeros(batch))
     config = TrainConfig(batch=batch, micro_batch=micro_batch, workers=workers, device=device)
     run = Run(unet_config, config, data, "nowhere")
     job, xp = Measured(run.unet, run.schedule.to(run.xp), config), run.xp
-    x0, t, eps, run.theta[:] = map(xp.asarray, problem(name))
+    x0, t, eps, run.theta[:] = map(xp.asarray, arrays)
+    del arrays  # each holds its weights once
 
     def loss_and_gradient():
         size = micro_batch_size(unet_config.image_shape, micro_batch, xp)
@@ -251,7 +253,7 @@ def theirs(pipe, name, device, threads, channels_last):
     x0, t, eps, theta = problem(name)
     layout = UNet(config).layout
     unet = TorchUNet(layout, theta, config, channels_last)
-    del theta  # each holds its weights once
+    del theta
     params = list(unet.params.values())
     ema = [param.detach().clone() for param in params]
     adam = torch.optim.Adam(params, lr=2e-4)
