@@ -123,15 +123,20 @@ class Blocks(NamedTuple):
 
 
 def at(images, down, across):
-    """A view (N, places down, places across, H, W, C) of images."""
-    first = images[:, down.start :, across.start :]
-    n, y, x, c = first.strides
-    shape = (len(first), down.count, across.count, down.size, across.size, first.shape[-1])
+    """A view (N, places down, places across, H, W, C) of images; of one place (N, H, W, C)."""
+    first = images[:, down.start :, across.start :][:, : down.size, : across.size]
+    if down.count == across.count == 1:
+        return first
+    shape, (n, y, x, c) = first.shape, first.strides
+    shape = (shape[0], down.count, across.count, *shape[1:])
     return as_strided(first, shape, (n, down.step * y, across.step * x, y, x, c))
 
 
 def add(there, own):
     """there += own, for `there` from `at`: places may overlap with the next one (rule 2)."""
+    if there.ndim == 4:
+        there += own
+        return
     for i, j in product((0, 1), repeat=2):
         there[:, i::2, j::2] += own[:, i::2, j::2]
 
