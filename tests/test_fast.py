@@ -16,7 +16,7 @@ from conftest import random_theta, read_only
 
 from tinyddpm import Layout, Tape, UNet, UNetConfig
 from tinyddpm.nn import attention, blocks, broadcast, conv, fast, layers, linear, norm, pairs, unet
-from tinyddpm.nn.fast import arithmetic, kernels, maps, memory, winograd
+from tinyddpm.nn.fast import arithmetic, kernels, maps, memory, tiles, winograd
 from tinyddpm.nn.fast import attention as fast_attention
 from tinyddpm.nn.fast import norm as fast_norm
 from tinyddpm.nn.gradcheck import jacobian_gap
@@ -74,7 +74,7 @@ def run(layer, theta, inputs, d_out):
     return [y, *(d_inputs if isinstance(d_inputs, tuple) else (d_inputs,)), grad]
 
 
-SIZES = [*((m, m) for m in maps.POINTS), (4, 7), (7, 5)]  # of Winograd's tiles, down and across
+SIZES = [*((m, m) for m in tiles.POINTS), (4, 7), (7, 5)]  # of Winograd's tiles, down and across
 
 
 def run_fast(layer, plain_layer, *arguments):
@@ -97,7 +97,7 @@ def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
     by_fast = run_fast(layer, plain_layer, theta, inputs, d_out)
     plain = run(plain_layer, theta, inputs, d_out)
     if "conv" in case and dtype is np.float32:
-        gate = 10 * maps.error(maps.best_m(*out.shape[:3]))
+        gate = 10 * tiles.error(tiles.best_m(*out.shape[:3]))
     for one, other in zip([out, *by_fast], [plain[0], *plain]):  # without and with a way back
         assert one.dtype == dtype
         assert one.shape == other.shape
@@ -206,7 +206,7 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype, h=18, 
     assert sum(block.tiles for block in blocks) == -(-h // m[0]) * -(-w // m[1])
     by_tiles = run_fast(layer, plain_layer, theta, [x], dy)
     plain = run(plain_layer, theta, [x], dy)
-    gate = 10 * maps.error(m) if dtype is np.float32 else 1e-10
+    gate = 10 * tiles.error(m) if dtype is np.float32 else 1e-10
     for one, other in zip(by_tiles, plain):
         assert np.abs(one - other).max() <= gate * np.abs(other).max()
 
@@ -267,7 +267,7 @@ def test_work_is_cut_into_parts_as_large_as_they_may_be():
     assert arithmetic._rows_at_once(1009, 64, 64) == 1009  # a prime
     assert arithmetic._rows_in_a_run(784, 64) == 28  # 2048 / 64 is 32
     assert arithmetic._rows_in_a_run(7, 5000) == 1
-    assert maps.best_m(100, 96, 96) == (8, 8) and maps.best_m(100, 28, 28, exact=True) == (4, 7)
+    assert tiles.best_m(100, 96, 96) == (8, 8) and tiles.best_m(100, 28, 28, exact=True) == (4, 7)
     for n, room, sizes in ((5, 10, [1] * 5), (7, 30, [2, 2, 3]), (3, 9, [1] * 3), (4, 99, [4])):
         cuts = memory.chunks(n, 10, room)
         assert [cut.stop - cut.start for cut in cuts] == sizes

@@ -16,25 +16,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from .memory import chunks, empty, scratch
+from .tiles import best_m, matrices
 
-POINTS = {  # for every m; also their negatives, 0 if m is even, and infinity
-    4: (2 / 3, 3 / 2),
-    5: (1 / 3, 4 / 5, 9 / 5),
-    6: (1 / 2, 1, 2),
-    7: (1 / 4, 2 / 3, 6 / 5, 11 / 5),
-    8: (2 / 5, 4 / 5, 5 / 4, 5 / 2),
-}
-ERRORS = {4: 1e-6, 5: 2e-6, 6: 3e-6, 7: 8e-6, 8: 2e-5}  # of m×m tiles in float32, as a share of y,
-# with 64 channels, where the plain convolution has 3e-7; of other tiles the root of both's product
-EXACT = 4.2e-6  # the largest where nothing but the answer counts: a whole network keeps to 1e-5
-KERNEL = 10  # mapping a kernel costs as much as mapping so many tiles
 SIDE = 20  # the most pixels along a block: with 36 the way there takes a sixth longer
 TILES = 8  # the most tiles along blocks that go together: more make the products no faster
-
-
-def tiles_of(h, w, m):
-    """How many tiles, m = (down, across), cover (h, w)."""
-    return -(-h // m[0]) * -(-w // m[1])
 
 
 def kernel_to_points(G, W):
@@ -148,41 +133,18 @@ def maps_for(y, copies, exact=False):
 
 
 @lru_cache
-def best_m(n, h, w, exact=False):
-    """The tiles, m = (down, across), that make the least work for outputs (n, h, w)."""
-    sizes = [m for m in product(POINTS, repeat=2) if not exact or error(m) <= EXACT]
-    return min(sizes, key=lambda m: (m[0] + 2) * (m[1] + 2) * (n * tiles_of(h, w, m) + KERNEL))
-
-
-def error(m):
-    """About the rounding error with tiles m = (down, across); see ERRORS."""
-    return math.sqrt(ERRORS[m[0]] * ERRORS[m[1]])
-
-
-@lru_cache
 def maps(m, h, w, copies, dtype):
     """Both G and the blocks for outputs (h, w) in tiles m = (down, across)."""
     k, blocks = (m[0] + 2, m[1] + 2), []
     for down_and_across in product(_along(h, m[0], copies), _along(w, m[1], copies)):
         y, A_maps, x, B_maps = zip(*down_and_across)
         blocks.append(Blocks(y, x, Map(k, *A_maps, dtype), Map(k, *B_maps, dtype)))
-    return tuple(_matrices(one)[1].astype(dtype) for one in m), blocks
-
-
-def _matrices(m):
-    """B, G and A for tiles of m outputs; see `winograd`."""
-    points = [sign * point for point in POINTS[m] for sign in (1, -1)] + [0] * (1 - m % 2)
-    return np.linalg.inv(_powers(points, m + 2)).T, _powers(points, 3), _powers(points, m)
-
-
-def _powers(points, n):
-    """The powers 0 to n - 1 of points, (k, n); of infinity only the highest counts."""
-    return np.vstack([np.vander(points, n, increasing=True), np.eye(n)[-1]])
+    return tuple(matrices(one)[1].astype(dtype) for one in m), blocks
 
 
 def _along(side, m, copies):
     """The blocks along a side: [(Places in y, map, Places in x, map)]."""
-    (B, _, A), tiles = _matrices(m), -(-side // m)
+    (B, _, A), tiles = matrices(m), -(-side // m)
     size = -(-tiles // -(-tiles // (SIDE // m)))  # tiles of a block: about as many in each
     blocks, found = [], []
     for begins in np.split(m * np.arange(tiles), range(size, tiles, size)):

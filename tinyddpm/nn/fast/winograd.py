@@ -14,7 +14,7 @@ be square: m and k are then one number down and another across. Backward goes th
 of the same maps, in the opposite order (rules 4 and 5), and finds V on the tape: to make it again
 from x takes longer than to fetch it.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on the points:
-           Barabasz et al. 2018, arXiv:1803.10986; ours, in `maps`, come from trying fractions
+           Barabasz et al. 2018, arXiv:1803.10986; ours, in `tiles`, come from trying fractions
 """
 
 from functools import partial
@@ -24,8 +24,9 @@ import numpy as np
 
 from .. import conv, pairs
 from .arithmetic import sum_rows
-from .maps import add, at, kernel_from_points, kernel_to_points, maps_for, tiles_of
+from .maps import add, at, kernel_from_points, kernel_to_points, maps_for
 from .memory import chunks, empty, scratch
+from .tiles import tiles_of
 
 CHUNK = 1 << 20  # bytes of V that are worked on at once
 
