@@ -211,6 +211,20 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype, h=18, 
         assert np.abs(one - other).max() <= gate * np.abs(other).max()
 
 
+@pytest.mark.parametrize("wide", [1, 99])
+def test_points_that_are_made_again_are_those_that_were_kept(wide, layout, rng, monkeypatch):
+    layer = fast.Conv3x3(layout, "c", 16, 24)
+    theta, x = random_theta(layout, rng), rng.standard_normal((5, 9, 9, 16))
+    dy, ways = rng.standard_normal((5, 9, 9, 24)), []
+    for channels in (wide, 16):
+        monkeypatch.setattr(winograd, "WIDE", channels)
+        ways.append(run(layer, theta, [x], dy))
+    assert all(np.array_equal(one, other) for one, other in zip(*ways))
+    layer.forward(x, tape := Tape(theta, np.zeros_like(theta)))
+    kept_x, _, chunks = tape.pop(layer)
+    assert kept_x is x and [V for _, _, V in chunks] == [None] * len(chunks)
+
+
 @pytest.mark.parametrize("copies", [1, 2])
 def test_winograd_in_blocks(m, copies, small_blocks, rng):
     """Each output is in one block; what two of them see gets the gradients of both."""

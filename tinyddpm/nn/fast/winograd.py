@@ -11,8 +11,8 @@ of b. Along both axes, from pixels to k×k points and back:
 
 With many tiles and channels, the product is k² matrix products (tiles, C) · (C, D). Tiles need not
 be square: m and k are then one number down and another across. Backward goes through the transposes
-of the same maps, in the opposite order (rules 4 and 5), and finds V on the tape: to make it again
-from x takes longer than to fetch it.
+of the same maps, in the opposite order (rules 4 and 5), and finds V on the tape. Where channels are
+many, mapping is a small part of the work, and V is made again from x, which is smaller.
 Source     Lavin & Gray 2015, arXiv:1509.09308, section 4. Rounding depends on the points:
            Barabasz et al. 2018, arXiv:1803.10986; ours, in `tiles`, come from trying fractions
 """
@@ -29,10 +29,11 @@ from .memory import chunks, empty, scratch
 from .tiles import tiles_of
 
 CHUNK = 1 << 20  # bytes of V that are worked on at once
+WIDE = 64  # channels from which on V is made again: 1 % more time, a tenth less memory
 
 
 class Conv3x3(conv.Conv3x3):
-    """The convolution by Winograd's algorithm; keeps 1.6 to 2.3 times the size of x."""
+    """The convolution by Winograd's algorithm; keeps x, or V: 1.6 to 2.3 times its size."""
 
     def forward(self, x, tape):
         if not pays(x, self.W, self.stride):
@@ -46,7 +47,7 @@ class Conv3x3(conv.Conv3x3):
 
 
 class UpsampleConv(pairs.UpsampleConv):
-    """From x to y without the larger image in between; keeps 6 to 9 times the size of x."""
+    """From x to y without the larger image in between; keeps x, or V: 6 to 9 times its size."""
 
     def forward(self, x, tape):
         if not pays(x, self.conv.W, copies=2):
@@ -75,26 +76,27 @@ def pays(x, W, stride=1, copies=1):
 def forward(conv, x, tape, copies=1):
     """y (N, H, W, D) of x (N, H / copies, W / copies, C), whose pixels are repeated copies² times.
 
-    Remembers V (k, k, tiles, C), in chunks.
+    Remembers x where it is WIDE, else V (k, k, tiles, C), in chunks.
     """
     W, b = conv.W.of(tape.theta), conv.b.of(tape.theta)
     x = x.astype(np.result_type(x, W), copy=False)
     y = empty((len(x), copies * x.shape[1], copies * x.shape[2], len(b)), x.dtype)
     G, blocks = maps_for(y, copies, exact=tape.grad is None)
     U, kept = kernel_to_points(G, W), []
-    new = partial(scratch, "V") if tape.grad is None else empty
+    again = x.shape[-1] >= WIDE
+    new = partial(scratch, "V") if again or tape.grad is None else empty
     for cut, block in product(_chunks(x, blocks, U), blocks):
         V = block.B.to_points(at(x[cut], *block.x), new)
         M = np.matmul(V, U, out=scratch("M", (*V.shape[:3], len(b)), x.dtype))
         block.A.from_points(M, at(y[cut], *block.y), plus=b)
-        kept.append((cut, block, V))
-    tape.push(conv, (x.shape, kept))
+        kept.append((cut, block, None if again else V))
+    tape.push(conv, (x if again else None, x.shape, kept))
     return y
 
 
 def backward(conv, dy, tape, copies=1):
     """dx, of the shape of x; adds to the gradients of W and b."""
-    (shape, kept), W = tape.pop(conv), conv.W.of(tape.theta)
+    (x, shape, kept), W = tape.pop(conv), conv.W.of(tape.theta)
     dW, db = conv.W.of(tape.grad), conv.b.of(tape.grad)
     dy = dy.astype(np.result_type(dy, W), copy=False)
     G, blocks = maps_for(dy, copies)
@@ -104,6 +106,8 @@ def backward(conv, dy, tape, copies=1):
         dx[...] = 0
     while kept:
         cut, block, V = kept.pop()
+        if V is None:
+            V = block.B.to_points(at(x[cut], *block.x), partial(scratch, "V"))
         dM = block.A.to_points(at(dy[cut], *block.y), partial(scratch, "M"))
         dU = np.matmul(V.mT, dM, out=scratch("U", (*V.shape[:2], *W.shape[2:]), dy.dtype))
         dW += kernel_from_points(G, dU)
