@@ -48,6 +48,8 @@ CASES = {  # what makes a layer of a kit, and its inputs' shapes: large enough f
         lambda k, y: k.GroupNorm(y, "n", 33, 1),
         [(3, 11, 13, 33)],
     ),
+    "group norm, one image": (lambda k, y: k.GroupNorm(y, "n", 32, 8), [(1, 28, 28, 32)]),
+    "conv, wide": (lambda k, y: k.Conv3x3(y, "c", 160, 24), [(4, 12, 12, 160)]),
     "group norm and silu": (
         lambda k, y: k.NormSiLU(k.GroupNorm(y, "n", 64, 64)),
         [(7, 14, 14, 64)],
@@ -164,8 +166,9 @@ def test_fast_layers_by_the_gradient_check(case, layout, rng, monkeypatch, chunk
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Every image is cut into several blocks."""
+    """Every image is cut into several blocks, of which not all that are alike go together."""
     monkeypatch.setattr(maps, "SIDE", 8)
+    monkeypatch.setattr(maps, "TILES", 4)
     maps.maps.cache_clear()
     yield
     maps.maps.cache_clear()
@@ -176,6 +179,16 @@ def m(request, monkeypatch):
     """The size of tiles, whatever would make the least work."""
     monkeypatch.setattr(maps, "best_m", lambda n, h, w, exact: request.param)
     return request.param
+
+
+def test_rounding_is_what_is_said_of_each_size_of_tiles(m, rng):
+    layer = fast.Conv3x3(layout := Layout(), "c", 64, 64)
+    theta = random_theta(layout, rng, np.float32)
+    x = rng.standard_normal((8, 40, 40, 64), np.float32)
+    y = layer.forward(x, Tape(theta))
+    exact = Plain.Conv3x3(Layout(), "c", 64, 64).forward(x.astype(float), Tape(theta.astype(float)))
+    error = np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2))
+    assert 0.7 < error / tiles.error(m) < 1.2
 
 
 def test_answers_alone_are_more_exact(rng):
@@ -281,7 +294,8 @@ def test_work_is_cut_into_parts_as_large_as_they_may_be():
     assert arithmetic._rows_at_once(1009, 64, 64) == 1009  # a prime
     assert arithmetic._rows_in_a_run(784, 64) == 28  # 2048 / 64 is 32
     assert arithmetic._rows_in_a_run(7, 5000) == 1
-    assert tiles.best_m(100, 96, 96) == (8, 8) and tiles.best_m(100, 28, 28, exact=True) == (4, 7)
+    assert [tiles.best_m(8, side, side) for side in (96, 28, 8)] == [(8, 8), (7, 7), (4, 4)]
+    assert tiles.best_m(100, 28, 28, exact=True) == (4, 7)
     for n, room, sizes in ((5, 10, [1] * 5), (7, 30, [2, 2, 3]), (3, 9, [1] * 3), (4, 99, [4])):
         cuts = memory.chunks(n, 10, room)
         assert [cut.stop - cut.start for cut in cuts] == sizes
