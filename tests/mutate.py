@@ -29,6 +29,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from conftest import processes_with
 from mistakes import ROOT, mutants_of
 
 EQUIVALENT = ROOT / "tests" / "equivalent_mutants.txt"
@@ -131,20 +132,14 @@ def fate(mutant, tests, patience):
         except subprocess.TimeoutExpired:
             return "too slow"
         finally:
-            end_processes(folder)
+            for number in processes_with(os.fsencode(folder)):  # that tests started and left
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
     if done.returncode == 0:
         return ""
     if failed := re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE):
         return failed[1]
     return "a test that hangs" if "Timeout" in done.stderr else "the tests could not begin"
-
-
-def end_processes(folder):
-    """End what tests have started and left: processes with the folder in their environment."""
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is somebody else's
-            if os.fsencode(folder) in path.read_bytes():
-                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_fast_layers_are_the_plain_layers(case, rng, dtype, gate):
     by_fast = run_fast(layer, plain_layer, theta, inputs, d_out)
     plain = run(plain_layer, theta, inputs, d_out)
     if "conv" in case and dtype is np.float32:
-        gate = 10 * tiles.error(tiles.best_m(*out.shape[:3]))
+        gate = 5 * tiles.error(tiles.best_m(*out.shape[:3]))
     for one, other in zip([out, *by_fast], [plain[0], *plain]):  # without and with a way back
         assert one.dtype == dtype
         assert one.shape == other.shape
@@ -201,7 +201,7 @@ def test_answers_alone_are_more_exact(rng):
         np.abs(layer.forward(x, Tape(theta, grad)) - exact).max() / np.abs(exact).max()
         for grad in (None, np.zeros_like(theta))
     ]
-    assert errors[0] < 1e-5 and errors[1] > 2 * errors[0]
+    assert errors[0] < 7e-6 and errors[1] > 2 * errors[0]
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -219,17 +219,16 @@ def test_winograd_with_every_size_of_tiles(m, copies, layout, rng, dtype, h=18, 
     assert sum(block.tiles for block in blocks) == -(-h // m[0]) * -(-w // m[1])
     by_tiles = run_fast(layer, plain_layer, theta, [x], dy)
     plain = run(plain_layer, theta, [x], dy)
-    gate = 10 * tiles.error(m) if dtype is np.float32 else 1e-10
+    gate = 5 * tiles.error(m) if dtype is np.float32 else 1e-10
     for one, other in zip(by_tiles, plain):
         assert np.abs(one - other).max() <= gate * np.abs(other).max()
 
 
-@pytest.mark.parametrize("wide", [1, 99])
-def test_points_that_are_made_again_are_those_that_were_kept(wide, layout, rng, monkeypatch):
+def test_points_that_are_made_again_are_those_that_were_kept(layout, rng, monkeypatch):
     layer = fast.Conv3x3(layout, "c", 16, 24)
     theta, x = random_theta(layout, rng), rng.standard_normal((5, 9, 9, 16))
     dy, ways = rng.standard_normal((5, 9, 9, 24)), []
-    for channels in (wide, 16):
+    for channels in (99, 16):
         monkeypatch.setattr(winograd, "WIDE", channels)
         ways.append(run(layer, theta, [x], dy))
     assert all(np.array_equal(one, other) for one, other in zip(*ways))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import put
+from conftest import processes_with, put
 
 from tinyddpm import cores, load_checkpoint
 
@@ -142,14 +142,7 @@ class Launcher:
 
     def left(self):
         """The processes that still run."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if f"{TASK}={self.mark}".encode() in path.read_bytes():
-                    found.append(int(path.parent.name))
-            except OSError:
-                pass
-        return found
+        return processes_with(f"{TASK}={self.mark}".encode())
 
     def check_nothing_is_left(self, seconds=10):
         end = time.monotonic() + seconds

@@ -78,7 +78,7 @@ class Run:
 
     @vectors.setter
     def vectors(self, vectors):
-        """Others in their place, as the `vectors` of Workers; the system gets the room of these."""
+        """Others, as the `vectors` of Workers; the room of those before goes back to the system."""
         self.theta, self.ema, self.optimizer.m, self.optimizer.v = vectors
         return_freed_memory()
 
